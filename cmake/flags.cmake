@@ -1,0 +1,12 @@
+# Compiler flags of every target. No -march: instruction sets are chosen at run time (Highway).
+add_compile_options(-Wall -Wextra -Wshadow -Wnon-virtual-dtor)
+if(TESSERA_WERROR)
+  add_compile_options(-Werror)
+endif()
+# Floating point is exact across machines only without fused multiply-adds that one compiler makes and another does not.
+# backends/ opts out: its arithmetic is compared within a tolerance.
+add_compile_options(-ffp-contract=off)
+if(TESSERA_SANITIZE)
+  add_compile_options(-fsanitize=${TESSERA_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
+  add_link_options(-fsanitize=${TESSERA_SANITIZE})
+endif()

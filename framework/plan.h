@@ -1,0 +1,79 @@
+// The answer of a policy: what to load, at which bits, in which order, and where to compute.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "framework/platform.h"
+
+namespace tessera {
+
+struct Budgets {
+  Duration latency = kForever;  // arrival (tokenised) to logits
+  Bytes memory = kUnlimited;    // host memory of the request and all that stays resident
+  Bytes preload{0};             // of which the preload buffer may use this much
+};
+
+// What is already in memory when the request arrives. A shard is held at one bitwidth, coded or decoded.
+struct ResidentShard {
+  ShardId id;
+  Bits bits = kAbsent;
+  bool decoded = false;
+  Bytes bytes;  // that it occupies as held
+};
+struct Residency {
+  std::vector<ResidentShard> shards;  // sorted by id
+  std::vector<int> exits;             // depths whose exit head is held
+  const ResidentShard* find(ShardId id) const;
+  Bytes total() const;  // of shards
+};
+
+// Part of a layer on one device. A layer with one part runs fused.
+struct LayerPart {
+  DeviceId device = 0;
+  SliceMask slices = 0;
+};
+
+struct PlannedLoad {
+  Op op = Op::kLoadShards;  // kLoadShards, kLoadRows, kLoadExit
+  int16_t layer = -1;       // of shards
+  Bits bits = kAbsent;
+  SliceMask slices = 0;
+};
+
+struct Prediction {
+  Duration latency;  // at the plan's quantile
+  Bytes peak;        // most bytes accounted at once
+  Bytes io;          // bytes read
+  Micro accuracy;    // meaningful only where the model is profiled
+  bool accuracy_known = false;
+  Micro loss;
+  Joules energy;
+};
+
+struct PlanReason {
+  ShardId shard;
+  std::string text;
+};
+
+// Plain value. bits[l * M + j] for l < depth, 0 where the slice is absent.
+struct Plan {
+  int depth = 0;
+  int slices = 0;                                 // M of the model: row length of `bits`
+  std::vector<Bits> bits;                         // [depth][M]
+  std::vector<std::vector<LayerPart>> placement;  // [depth]
+  std::vector<PlannedLoad> loads;                 // in the order in which they are issued; residents are not loaded
+  std::vector<ShardId> keep;                      // in the preload buffer after the request (shards at bits[] of this plan)
+  bool pipelined = true;                          // false: no compute before the last load has ended (Load&Exec)
+  bool decoded = false;                           // residents held decoded (policy `preload` where the budget allows)
+  double quantile = 0.5;                          // of the cost model
+  Prediction predicted;                           // filled by the scheduler's replay
+  std::vector<PlanReason> explain;
+
+  Bits bits_of(ShardId id) const { return bits[static_cast<size_t>(id.layer) * slices + id.slice]; }
+  SliceMask slice_set(int layer) const;
+  int width() const;         // widest layer
+  double mean_bits() const;  // over present shards, exact counted as 32
+};
+
+}  // namespace tessera

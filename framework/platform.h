@@ -1,0 +1,46 @@
+// Describes a machine: its devices, memories and what connects them; real, or written in a file.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "framework/task.h"
+
+namespace tessera {
+
+enum class DeviceKind : uint8_t { kCpu, kGpu, kFpga, kNpu, kStorage };
+std::string_view to_string(DeviceKind k);
+
+struct DeviceDescription {
+  std::string name;  // "cpu0", "disk0"
+  DeviceKind kind = DeviceKind::kCpu;
+  std::string backend;  // registered name of the backend that drives it; empty on a described machine
+  bool available = true;
+  std::string why;  // reason where not available; else notes ("io_uring refused: pread")
+  bool emulated = false;
+  MemoryId memory = 0;           // where its operands lie
+  bool shared_with_host = true;  // its memory is the host's
+  Bytes memory_capacity = kUnlimited;
+  int threads = 1;
+  std::vector<std::pair<std::string, std::string>> properties;  // shown by `tessera devices`
+};
+
+struct MemoryDescription {
+  std::string name;  // "host", "gpu0"
+  Bytes capacity = kUnlimited;
+};
+
+// Plain value. memories[0] is the host's.
+struct Platform {
+  std::string name;
+  std::vector<DeviceDescription> devices;
+  std::vector<MemoryDescription> memories{{"host", kUnlimited}};
+
+  std::optional<DeviceId> find(std::string_view name) const;
+  // The first available device of a kind.
+  std::optional<DeviceId> first(DeviceKind kind) const;
+};
+
+}  // namespace tessera
