@@ -1,6 +1,15 @@
 # Finds the libraries that the project stands on; `./dev` installs them from Debian.
 find_package(PkgConfig REQUIRED)
 find_package(Threads REQUIRED)
+# Under ThreadSanitizer oneTBB must be built with it too (cmake/tsan-tbb.sh), or its loops run on one thread.
+if(TESSERA_SANITIZE STREQUAL "thread")
+  if(EXISTS ${CMAKE_SOURCE_DIR}/build/tsan-tbb/.complete)
+    set(TBB_DIR ${CMAKE_SOURCE_DIR}/build/tsan-tbb/lib/cmake/TBB)
+  else()
+    message(WARNING "build/tsan-tbb is not there: oneTBB's loops run on one thread (cmake/tsan-tbb.sh build/tsan-tbb)")
+    add_compile_definitions(TESSERA_SERIAL_LOOPS=1)
+  endif()
+endif()
 find_package(TBB REQUIRED)
 find_package(spdlog REQUIRED)
 find_package(CLI11 REQUIRED)
