@@ -28,7 +28,7 @@ Result<Machine> local_machine(const BackendOptions& options, const std::vector<s
 
 struct RequestOptions {
   Budgets budgets;
-  std::string policy = "sti";
+  std::string policy;                               // registered name
   Knobs knobs;
   std::optional<int> depth, width;
   std::optional<Bits> bits;
