@@ -24,8 +24,6 @@
 
 namespace tessera {
 
-enum class TaskState : uint8_t { kWaiting, kRunning, kDone, kFailed, kCancelled };
-
 // Gives tasks their operands. Calls come from the lanes' threads, two tasks of one device never at once.
 class TaskBinder {
  public:

@@ -16,6 +16,9 @@ inline constexpr TaskId kNoTask = UINT32_MAX;
 
 enum class TaskKind : uint8_t { kLoad, kTransfer, kCompute };
 
+// What became of a task in a run (framework/executor.h).
+enum class TaskState : uint8_t { kWaiting, kRunning, kDone, kFailed, kCancelled };
+
 enum class Op : uint8_t {
   kLoadShards,  // one layer's slices at one bitwidth
   kLoadRows,    // the request's embedding and position rows

@@ -32,18 +32,18 @@ class TaskGraph {
   Duration critical_path() const;
   // Bytes that the graph holds, all arrays included, per node.
   double bytes_per_node() const;
-  // "load L3 6b [0-5]", "layer L3 on cpu0": names a task in messages and traces.
+  // "load L3 6b [0-5]", "rows", "layer L3", "attention L3 [0-3]": names a task in messages and traces.
   std::string name(TaskId id) const;
 
  private:
   friend class TaskGraphBuilder;
   std::vector<Task> tasks_;
-  std::vector<uint32_t> predecessors_;  // count per task
-  std::vector<uint32_t> edge_offset_;   // [size + 1] into edges_
-  std::vector<TaskId> edges_;           // successors
-  std::vector<uint32_t> lane_offset_;   // [devices + 1] into lanes_
+  std::vector<uint32_t> predecessors_;    // count per task
+  std::vector<uint32_t> edge_offset_;     // [size + 1] into edges_
+  std::vector<TaskId> edges_;             // successors
+  std::vector<uint32_t> lane_offset_{0};  // [devices + 1] into lanes_
   std::vector<TaskId> lanes_;
-  std::vector<uint32_t> grant_offset_;  // [memories + 1] into grants_
+  std::vector<uint32_t> grant_offset_{0};  // [memories + 1] into grants_
   std::vector<TaskId> grants_;
 };
 
@@ -55,10 +55,12 @@ class TaskGraphBuilder {
   TaskId add(Task task);
   // `before` must end before `after` starts. Needs before < after (checked by build).
   void depend(TaskId after, TaskId before) { edges_.push_back({before, after}); }
-  // kInvalid where an edge points backwards or to a task that does not exist. Leaves the builder empty.
+  // kInvalid where an edge points backwards or to a task that does not exist, or where a reservation, a release or a planned
+  // duration is negative. Leaves the builder empty.
   Result<TaskGraph> build();
 
  private:
+  static Status group(TaskGraph& graph);
   struct Edge {
     TaskId from, to;
   };

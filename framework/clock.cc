@@ -1,0 +1,17 @@
+// Reads the machine's steady clock.
+#include "framework/clock.h"
+
+#include <chrono>
+
+namespace tessera {
+
+Duration WallClock::now() const {
+  return {std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch()).count()};
+}
+
+const WallClock& WallClock::instance() {
+  static const WallClock clock;
+  return clock;
+}
+
+}  // namespace tessera

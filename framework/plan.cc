@@ -1,0 +1,42 @@
+// Answers questions about a plan and about what is resident.
+#include "framework/plan.h"
+
+#include <algorithm>
+
+namespace tessera {
+
+const ResidentShard* Residency::find(ShardId id) const {
+  const auto it = std::lower_bound(shards.begin(), shards.end(), id,
+                                   [](const ResidentShard& held, ShardId wanted) { return held.id < wanted; });
+  return it != shards.end() && it->id == id ? &*it : nullptr;
+}
+
+Bytes Residency::total() const {
+  Bytes sum;
+  for (const ResidentShard& shard : shards) sum += shard.bytes;
+  return sum;
+}
+
+SliceMask Plan::slice_set(int layer) const {
+  SliceMask set = 0;
+  for (int j = 0; j < slices; ++j)
+    if (bits[static_cast<size_t>(layer) * slices + j] != kAbsent) set |= SliceMask{1} << j;
+  return set;
+}
+
+int Plan::width() const {
+  int widest = 0;
+  for (int l = 0; l < depth; ++l) widest = std::max(widest, slice_count(slice_set(l)));
+  return widest;
+}
+
+double Plan::mean_bits() const {
+  int64_t sum = 0, present = 0;
+  for (const Bits b : bits) {
+    sum += b;
+    present += b != kAbsent;
+  }
+  return present == 0 ? 0.0 : static_cast<double>(sum) / static_cast<double>(present);
+}
+
+}  // namespace tessera

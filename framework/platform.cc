@@ -1,0 +1,34 @@
+// Finds devices of a platform by name and by kind.
+#include "framework/platform.h"
+
+namespace tessera {
+
+std::string_view to_string(DeviceKind k) {
+  switch (k) {
+    case DeviceKind::kCpu:
+      return "cpu";
+    case DeviceKind::kGpu:
+      return "gpu";
+    case DeviceKind::kFpga:
+      return "fpga";
+    case DeviceKind::kNpu:
+      return "npu";
+    case DeviceKind::kStorage:
+      return "storage";
+  }
+  return "unknown";
+}
+
+std::optional<DeviceId> Platform::find(std::string_view device) const {
+  for (size_t d = 0; d < devices.size(); ++d)
+    if (devices[d].name == device) return static_cast<DeviceId>(d);
+  return std::nullopt;
+}
+
+std::optional<DeviceId> Platform::first(DeviceKind kind) const {
+  for (size_t d = 0; d < devices.size(); ++d)
+    if (devices[d].kind == kind && devices[d].available) return static_cast<DeviceId>(d);
+  return std::nullopt;
+}
+
+}  // namespace tessera
