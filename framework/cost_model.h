@@ -15,6 +15,13 @@ namespace tessera {
 inline constexpr int kTokenBuckets[] = {8, 16, 32, 64, 128, 256, 512};
 int token_bucket(int tokens);
 
+// What a model has learned about one kind of task: the last ratios measured / predicted, oldest first.
+struct LearnedWindow {
+  int kind = 0;         // dense index, the model's own
+  int64_t samples = 0;  // ever seen
+  std::vector<double> ratios;
+};
+
 // One device's costs. `estimate` is const and safe from any thread between `observe`s; `observe` is not concurrent with it.
 class CostModel {
  public:
@@ -24,6 +31,9 @@ class CostModel {
   // Learns from an executed task, robustly: one wild sample moves nothing much (median of a window, scaled MAD).
   // Non-positive durations are refused (returns false), as drivers do report them.
   virtual bool observe(const CostKey& key, Duration measured) = 0;
+  // What `observe` has learned, to be kept in a file and given back to an equal model in a later process.
+  virtual std::vector<LearnedWindow> learned() const { return {}; }
+  virtual void restore(const std::vector<LearnedWindow>&) {}
 };
 
 // time = latency + bytes / bandwidth for loads; max(flops / peak, bytes / bandwidth) + overhead for computes.

@@ -1,8 +1,10 @@
 // Keeps one cost model per device, answers what policies ask, and learns from what was measured.
 #pragma once
 
+#include <functional>
+#include <map>
 #include <memory>
-#include <string>
+#include <utility>
 #include <vector>
 
 #include "framework/cost_model.h"
@@ -14,18 +16,38 @@ namespace tessera {
 // estimate() is const and thread-safe; observe() only between requests.
 class CostBook final : public CostOracle {
  public:
-  // `model` answers for `device`; a device without one falls back to `guess` (a backend's own analytic estimate).
+  // A backend's own estimate of a key; pure and thread-safe.
+  using Guess = std::function<Estimate(const CostKey&)>;
+
+  // `model` answers for `device`; replaces the device's former one (nullptr: none).
   void set(DeviceId device, std::unique_ptr<CostModel> model);
+  // Answers for a device without a model, and says how much workspace every key needs.
+  void set_guess(DeviceId device, Guess guess);
   const CostModel* model(DeviceId device) const;
+  CostModel* model(DeviceId device);
+  // A device with neither model nor guess costs nothing, provenance guessed.
   Estimate estimate(const CostKey& key) const override;
   // Feeds the executed tasks of a run back into the models; emulated devices are skipped by the caller.
   void observe(const TaskGraph& graph, const RunReport& report);
   // Changes when a model is replaced or has drifted by more than 10 %: part of the key of a reused plan.
   uint64_t version() const { return version_; }
+  // Whether any model learned something since the book was made or marked as saved.
+  bool learned() const { return learned_; }
+  void mark_saved() { learned_ = false; }
 
  private:
-  std::vector<std::unique_ptr<CostModel>> models_;
+  // A kind of task and what it cost when `version_` last changed.
+  struct Anchor {
+    CostKey key;
+    Duration mean;
+  };
+  bool drifted() const;
+
+  std::vector<std::unique_ptr<CostModel>> models_;  // by device
+  std::vector<Guess> guesses_;                      // by device
+  std::map<std::pair<int, int>, Anchor> anchors_;   // by device and kind of task
   uint64_t version_ = 0;
+  bool learned_ = false;
 };
 
 }  // namespace tessera
