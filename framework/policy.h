@@ -2,9 +2,11 @@
 //
 // Life of a policy object, all on one thread:
 //   1. created by the registry under its name; `knobs()` lists what it understands
-//   2. decide(view) for a request: returns a plan, or Infeasible. A pure function of the view (and of its seed): it holds
+//   2. preload(view), optional, before any request: what should already be in memory when a request like this one arrives.
+//      The session loads it ahead of the request, outside its latency, and then passes it as view.residency.
+//   3. decide(view) for a request: returns a plan, or Infeasible. A pure function of the view (and of its seed): it holds
 //      no engine pointer, starts nothing, blocks on nothing.
-//   3. on_event(event, editor), optional, while the request runs: revise what has not started yet.
+//   4. on_event(event, editor), optional, while the request runs: revise what has not started yet.
 // The scheduler checks each plan (legal, within budgets) and replays it in virtual time before it runs. An illegal plan is
 // the policy's error and is reported as such, never repaired.
 #pragma once
@@ -24,11 +26,15 @@
 namespace tessera {
 
 // Replays a candidate as the executor would run it, in virtual time: exact latency, peak and bytes. Pure; about a
-// microsecond per task. Errors name what is illegal in the plan.
+// microsecond per task. Errors: kInfeasible where a reservation can never be granted; kInternal names what is illegal.
 class PlanReplay {
  public:
   virtual ~PlanReplay() = default;
+  // Under the view's own memory budget and residency.
   virtual Result<Prediction> replay(const Plan& plan) const = 0;
+  // The same if the host's memory budget and what is resident were others: for the nearest feasible budgets and for
+  // deciding what to preload. More memory never makes a plan later.
+  virtual Result<Prediction> replay_if(const Plan& plan, Bytes memory, const Residency& residency) const = 0;
 };
 
 // A knob's value as given by --set name=value or by the flags that the command line maps onto it.
@@ -90,6 +96,9 @@ class Policy {
  public:
   virtual ~Policy() = default;
   virtual std::string_view name() const = 0;
+  // What to hold before such a request arrives (view.residency is ignored), sorted by id: a preload buffer within
+  // budgets.preload, or a whole submodel within budgets.memory. Not empty only where decide() with it returns a plan.
+  virtual Result<Residency> preload(const PlanningView&) { return Residency{}; }
   // kInvalid for a knob that cannot be understood; kInternal is a bug.
   virtual Result<Decision> decide(const PlanningView& view) = 0;
   virtual void on_event(const Event&, PlanEditor&) {}
