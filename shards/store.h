@@ -57,6 +57,8 @@ class Store {
   virtual const std::string& codec() const = 0;         // "flat"
   virtual const std::string& content_hash() const = 0;  // 32 hex digits over everything but profiles
   virtual const StoreSizes& sizes() const = 0;
+  // Whether reads bypass the page cache: asked for with `cold` and granted by the file system.
+  virtual bool direct() const = 0;
 
   virtual Extent shard(ShardId id, Bits bits) const = 0;  // the store must have this version
   virtual Extent exit(int depth) const = 0;
