@@ -9,9 +9,11 @@
 //     that do not depend on it run on; run() returns the first error, which names the task
 //   cancel requested: what has not started becomes kCancelled; what runs is cancelled at its backend and waited for
 //   no task runs and none can start: an error that names the first stuck task and what it waits for; nothing hangs
-//   a task runs longer than its limit: it is cancelled at its backend and waited for once more; if it does not end, kDevice,
-//     and the device takes no further task in this run
-// In every case each task that was bound gets ended() exactly once, and every reservation is returned.
+//   a task runs longer than its limit: it is cancelled at its backend and waited for once more (for the floor again); if it
+//     does not end, kDevice, and the device takes no further task in this run, nor in later ones until the ticket has ended
+// In every case each task that was bound gets ended() exactly once, and every reservation is returned: those of cancelled
+// tasks once all their predecessors have ended. One exception: a device that never ended a task may still use its operands,
+// so that task is ended() as kRunning, and its bytes stay accounted to the end of the run.
 #pragma once
 
 #include <atomic>
@@ -30,7 +32,8 @@ class TaskBinder {
   virtual ~TaskBinder() = default;
   // Right before submit, after the reservation was granted: buffers are created here.
   virtual Result<Operands> bind(const Task& task) = 0;
-  // Once for every task for which bind was called (even where bind failed), before its successors start.
+  // Once for every task for which bind was called (even where bind failed), before its successors start. kRunning: given up,
+  // the device may still read and write what bind returned, which must stay alive and unused for the life of the process.
   virtual void ended(const Task& task, TaskState state) = 0;
 };
 
@@ -54,9 +57,9 @@ struct DeviceBinding {
 };
 
 struct RunLimits {
-  std::vector<Bytes> capacity;  // per memory; a missing entry is unlimited
-  std::vector<Bytes> held;      // per memory: already taken by what outlives the run
-  const std::atomic<bool>* cancel = nullptr;
+  std::vector<Bytes> capacity;                // per memory; a missing entry is unlimited
+  std::vector<Bytes> held;                    // per memory: already taken by what outlives the run
+  const std::atomic<bool>* cancel = nullptr;  // looked at before each task starts, and every 2 ms while one runs
   // A running task is given up at max(10 x p95, p95 + floor) (architecture section 4); kForever: never.
   Duration overdue_floor = milliseconds(5000);
 };

@@ -23,9 +23,17 @@ std::string slices_text(SliceMask set) {
 
 std::string depth_text(const Task& task) { return task.layer < 0 ? "" : ' ' + std::to_string(task.layer + 1); }
 
-// Turns counts at [i + 1] into offsets: offset[i] is where group i starts.
-void accumulate(std::vector<uint32_t>& counts) {
-  for (size_t i = 1; i < counts.size(); ++i) counts[i] += counts[i - 1];
+// Groups values by key, keeping their order. `offset` comes as [keys + 1] counts (the last 0) and leaves as the groups'
+// starts: counts become ends, and filling from the back moves each end to its start.
+template <typename Items, typename KeyAndValue>
+std::vector<TaskId> scatter(std::vector<uint32_t>& offset, const Items& items, KeyAndValue key_and_value) {
+  for (size_t i = 1; i < offset.size(); ++i) offset[i] += offset[i - 1];
+  std::vector<TaskId> values(items.size());
+  for (auto it = items.rbegin(); it != items.rend(); ++it) {
+    const auto [key, value] = key_and_value(*it);
+    values[--offset[key]] = value;
+  }
+  return values;
 }
 
 template <typename T>
@@ -61,6 +69,10 @@ std::span<const TaskId> TaskGraph::grants(MemoryId memory) const {
   return {grants_.data() + grant_offset_[memory], grant_offset_[memory + 1] - grant_offset_[memory]};
 }
 
+std::span<const TaskId> TaskGraph::joins(TaskId id) const {
+  return {joins_.data() + join_offset_[id], join_offset_[id + 1] - join_offset_[id]};
+}
+
 std::vector<uint32_t> TaskGraph::levels() const {
   std::vector<uint32_t> level(size(), 0);
   for (TaskId id = 0; id < size(); ++id)  // ids are a topological order
@@ -83,7 +95,8 @@ Duration TaskGraph::critical_path() const {
 double TaskGraph::bytes_per_node() const {
   if (tasks_.empty()) return 0;
   const size_t total = bytes_of(tasks_) + bytes_of(predecessors_) + bytes_of(edge_offset_) + bytes_of(edges_) +
-                       bytes_of(lane_offset_) + bytes_of(lanes_) + bytes_of(grant_offset_) + bytes_of(grants_);
+                       bytes_of(join_offset_) + bytes_of(joins_) + bytes_of(lane_offset_) + bytes_of(lanes_) +
+                       bytes_of(grant_offset_) + bytes_of(grants_);
   return static_cast<double>(total) / static_cast<double>(size());
 }
 
@@ -133,9 +146,9 @@ Result<TaskGraph> TaskGraphBuilder::build() {
   tasks_.clear();
   edges_.clear();
   const size_t n = graph.tasks_.size();
-  if (n >= kNoTask) return Error{ErrorCode::kInvalid, "task graph: " + std::to_string(n) + " tasks; at most 2^32 - 2"};
+  if (n >= kNoTask || edges.size() >= UINT32_MAX)
+    return Error{ErrorCode::kInvalid, "task graph: more than 2^32 - 2 nodes or edges"};
 
-  // Successors in CSR form, each list in the order in which its edges were added.
   graph.predecessors_.assign(n, 0);
   graph.edge_offset_.assign(n + 1, 0);
   for (const Edge& e : edges) {
@@ -143,16 +156,11 @@ Result<TaskGraph> TaskGraphBuilder::build() {
     if (e.from >= e.to)
       return invalid(e.to, "waits for task " + std::to_string(e.from) + "; predecessors must have smaller ids");
     ++graph.predecessors_[e.to];
-    ++graph.edge_offset_[e.from + 1];
+    ++graph.edge_offset_[e.from];
   }
-  accumulate(graph.edge_offset_);
-  graph.edges_.resize(edges.size());
-  // Fill with the offsets as cursors; each then stands at the next group's start, so shift them back.
-  for (const Edge& e : edges) graph.edges_[graph.edge_offset_[e.from]++] = e.to;
-  for (size_t i = n; i > 0; --i) graph.edge_offset_[i] = graph.edge_offset_[i - 1];
-  graph.edge_offset_[0] = 0;
-
-  TESSERA_TRY(TaskGraphBuilder::group(graph));
+  TESSERA_TRY(group(graph));
+  graph.edges_ = scatter(graph.edge_offset_, edges, [](const Edge& e) { return std::pair(e.from, e.to); });
+  join(graph, edges);
   return graph;
 }
 
@@ -167,20 +175,46 @@ Status TaskGraphBuilder::group(TaskGraph& graph) {
   }
   graph.lane_offset_.assign(devices + 1, 0);
   graph.grant_offset_.assign(memories + 1, 0);
+  std::vector<std::pair<MemoryId, TaskId>> grants;
   for (const Task& t : graph.tasks_) {
-    ++graph.lane_offset_[t.cost.device + 1];
-    if (t.reserve > 0) ++graph.grant_offset_[t.memory + 1];
+    ++graph.lane_offset_[t.cost.device];
+    if (t.reserve == 0) continue;
+    ++graph.grant_offset_[t.memory];
+    grants.push_back({t.memory, t.id});
   }
-  accumulate(graph.lane_offset_);
-  accumulate(graph.grant_offset_);
-  graph.lanes_.resize(graph.tasks_.size());
-  graph.grants_.resize(graph.grant_offset_.back());
-  std::vector<uint32_t> lane = graph.lane_offset_, grant = graph.grant_offset_;
-  for (const Task& t : graph.tasks_) {
-    graph.lanes_[lane[t.cost.device]++] = t.id;
-    if (t.reserve > 0) graph.grants_[grant[t.memory]++] = t.id;
-  }
+  graph.lanes_ = scatter(graph.lane_offset_, graph.tasks_, [](const Task& t) { return std::pair(t.cost.device, t.id); });
+  graph.grants_ = scatter(graph.grant_offset_, grants, [](const auto& grant) { return grant; });
   return {};
+}
+
+void TaskGraphBuilder::join(TaskGraph& graph, const std::vector<Edge>& edges) {
+  const size_t n = graph.size(), devices = graph.device_count();
+  std::vector<DeviceId> device(n);  // a byte a task: stays in cache where the tasks do not
+  for (TaskId id = 0; id < n; ++id) device[id] = graph.tasks_[id].cost.device;
+  std::vector<uint32_t> offset(n + 1, 0);
+  std::copy(graph.predecessors_.begin(), graph.predecessors_.end(), offset.begin());
+  const std::vector<TaskId> before = scatter(offset, edges, [](const Edge& e) { return std::pair(e.to, e.from); });
+
+  // waited[own][other] - 1: the last task of `other` that lane `own` has waited for so far.
+  std::vector<TaskId> waited(devices * devices, 0);
+  graph.join_offset_.resize(n + 1);
+  for (TaskId id = 0; id < n; ++id) {
+    const uint32_t first = static_cast<uint32_t>(graph.joins_.size());
+    graph.join_offset_[id] = first;
+    TaskId* const seen = &waited[device[id] * devices];
+    for (uint32_t e = offset[id]; e < offset[id + 1]; ++e) {
+      const TaskId from = before[e];
+      if (device[from] == device[id] || from + 1 <= seen[device[from]]) continue;
+      seen[device[from]] = from + 1;
+      const auto same = std::find_if(graph.joins_.begin() + first, graph.joins_.end(),
+                                     [&](TaskId other) { return device[other] == device[from]; });
+      if (same == graph.joins_.end())
+        graph.joins_.push_back(from);
+      else
+        *same = from;
+    }
+  }
+  graph.join_offset_[n] = static_cast<uint32_t>(graph.joins_.size());
 }
 
 }  // namespace tessera

@@ -26,6 +26,10 @@ class TaskGraph {
   std::span<const TaskId> grants(MemoryId memory) const;
   int memory_count() const { return static_cast<int>(grant_offset_.size()) - 1; }
 
+  // What a task must wait for beyond its own lane's order: the last predecessor on each other device, without those that an
+  // earlier task of its lane already waited for. Since every lane ends its tasks in id order, these imply all predecessors.
+  std::span<const TaskId> joins(TaskId id) const;
+
   // Level of each task: 0 without predecessors, else 1 + the largest of its predecessors'.
   std::vector<uint32_t> levels() const;
   // Longest path by `planned`: a lower bound on the makespan.
@@ -39,8 +43,10 @@ class TaskGraph {
   friend class TaskGraphBuilder;
   std::vector<Task> tasks_;
   std::vector<uint32_t> predecessors_;    // count per task
-  std::vector<uint32_t> edge_offset_;     // [size + 1] into edges_
+  std::vector<uint32_t> edge_offset_{0};  // [size + 1] into edges_
   std::vector<TaskId> edges_;             // successors
+  std::vector<uint32_t> join_offset_{0};  // [size + 1] into joins_
+  std::vector<TaskId> joins_;
   std::vector<uint32_t> lane_offset_{0};  // [devices + 1] into lanes_
   std::vector<TaskId> lanes_;
   std::vector<uint32_t> grant_offset_{0};  // [memories + 1] into grants_
@@ -60,10 +66,11 @@ class TaskGraphBuilder {
   Result<TaskGraph> build();
 
  private:
-  static Status group(TaskGraph& graph);
   struct Edge {
     TaskId from, to;
   };
+  static Status group(TaskGraph& graph);
+  static void join(TaskGraph& graph, const std::vector<Edge>& edges);
   std::vector<Task> tasks_;
   std::vector<Edge> edges_;
 };

@@ -1,0 +1,169 @@
+// Executes graphs in virtual time: the wall executor's rules, event by event, on one thread.
+#include <algorithm>
+
+#include "framework/executor.h"
+#include "framework/memory_ledger.h"
+#include "framework/run_rules.h"
+
+namespace tessera {
+namespace {
+
+// One run. Time goes from instant to instant; at each, first everything that ends there ends, then everything that can start
+// starts; what lasts no time ends in a further round of the same instant. So peaks do not depend on the order of ties.
+class VirtualRun {
+ public:
+  VirtualRun(const TaskGraph& graph, TaskBinder* binder, const RunLimits& limits, SimulatedTime* time)
+      : graph_(graph), binder_(binder), limits_(limits), time_(time), ledger_(graph, limits), lanes_(graph.device_count()) {
+    doomed_.resize(graph.size());
+    report_.tasks.resize(graph.size());
+  }
+
+  RunReport run() {
+    while (unended_ > 0) {
+      while (start_what_can()) {}
+      if (!end_next() && unended_ > 0) declare_stuck();
+    }
+    report_.peak = ledger_.peaks();
+    return std::move(report_);
+  }
+
+ private:
+  struct Lane {
+    size_t next = 0;           // head of the lane
+    TaskId ended = 0;          // the last ended task + 1
+    TaskId running = kNoTask;  // its end is known from the start
+    Duration end;
+    Error error;  // that it will end with, where `fails`
+    bool fails = false;
+  };
+
+  bool predecessors_ended(TaskId id) const {
+    for (const TaskId before : graph_.joins(id))
+      if (lanes_[graph_.task(before).cost.device].ended <= before) return false;
+    return true;
+  }
+
+  bool start_what_can() {
+    bool any = false;
+    for (size_t d = 0; d < lanes_.size(); ++d)
+      while (advance(lanes_[d], graph_.lane(static_cast<DeviceId>(d)))) any = true;
+    return any;
+  }
+
+  // Starts or cancels the lane's head if that is possible now.
+  bool advance(Lane& lane, std::span<const TaskId> order) {
+    if (lane.running != kNoTask || lane.next == order.size()) return false;
+    const Task& task = graph_.task(order[lane.next]);
+    if (!predecessors_ended(task.id)) return false;
+    if (!stopped_ && limits_.cancel != nullptr && limits_.cancel->load(std::memory_order_relaxed)) stop(cancelled_error());
+    if (stopped_ || doomed_[task.id]) {
+      ledger_.skip(task);
+      settle(lane, task, {now_, now_, TaskState::kCancelled});
+      return true;
+    }
+    if (!ledger_.grantable(task)) return false;
+    ledger_.grant(task);
+    start(lane, task);
+    return true;
+  }
+
+  void start(Lane& lane, const Task& task) {
+    lane.running = task.id;
+    lane.end = now_;
+    lane.fails = true;
+    report_.tasks[task.id] = {now_, now_, TaskState::kRunning};
+    if (binder_ != nullptr) {
+      const Result<Operands> operands = binder_->bind(task);
+      if (!operands.ok()) return fail_at_once(lane, task, operands.error());
+    }
+    const Result<Duration> duration = time_ != nullptr ? time_->duration(task) : task.planned;
+    if (!duration.ok()) return fail_at_once(lane, task, duration.error());
+    const Duration limit = time_ != nullptr ? overdue_limit(task, limits_.overdue_floor) : kForever;
+    lane.fails = *duration > limit;
+    if (lane.fails) lane.error = overdue_error(graph_, task.id, limit, "cancelled");
+    lane.end = saturating_add(now_, std::max(Duration{}, std::min(*duration, limit)));
+  }
+
+  void fail_at_once(Lane& lane, const Task& task, const Error& cause) {
+    lane.error = task_error(graph_, task.id, cause);
+    end(lane);
+  }
+
+  // Moves to the next instant at which something ends. False where nothing runs.
+  bool end_next() {
+    bool any = false;
+    Duration next = kForever;
+    for (const Lane& lane : lanes_) {
+      if (lane.running == kNoTask) continue;
+      any = true;
+      next = std::min(next, lane.end);
+    }
+    now_ = any ? next : now_;
+    for (Lane& lane : lanes_)
+      if (lane.running != kNoTask && lane.end == now_) end(lane);
+    return any;
+  }
+
+  void end(Lane& lane) {
+    const Task& task = graph_.task(lane.running);
+    const TaskState state = lane.fails ? TaskState::kFailed : TaskState::kDone;
+    if (lane.fails && report_.status.ok()) report_.status = lane.error;
+    lane.running = kNoTask;
+    if (binder_ != nullptr) binder_->ended(task, state);
+    ledger_.end(task);
+    report_.makespan = std::max(report_.makespan, now_);
+    settle(lane, task, {report_.tasks[task.id].start, now_, state});
+  }
+
+  void settle(Lane& lane, const Task& task, const TaskTiming& timing) {
+    report_.tasks[task.id] = timing;
+    if (timing.state != TaskState::kDone)
+      for (const TaskId next : graph_.successors(task.id)) doomed_[next] = true;
+    lane.ended = task.id + 1;
+    ++lane.next;
+    --unended_;
+  }
+
+  void declare_stuck() {
+    TaskId first = kNoTask;
+    for (size_t d = 0; d < lanes_.size(); ++d) {
+      const std::span<const TaskId> order = graph_.lane(static_cast<DeviceId>(d));
+      if (lanes_[d].next < order.size()) first = std::min(first, order[lanes_[d].next]);
+    }
+    stop(no_progress_error(graph_, first, ledger_.shortage(graph_.task(first))));
+  }
+
+  void stop(const Error& reason) {
+    if (report_.status.ok()) report_.status = reason;
+    stopped_ = true;
+  }
+
+  const TaskGraph& graph_;
+  TaskBinder* const binder_;
+  const RunLimits& limits_;
+  SimulatedTime* const time_;
+  MemoryLedger ledger_;
+  std::vector<Lane> lanes_;   // by device
+  std::vector<bool> doomed_;  // a predecessor failed or was cancelled
+  RunReport report_;
+  Duration now_;
+  size_t unended_ = graph_.size();
+  bool stopped_ = false;
+};
+
+class VirtualExecutor final : public Executor {
+ public:
+  explicit VirtualExecutor(SimulatedTime* time) : time_(time) {}
+  RunReport run(const TaskGraph& graph, TaskBinder* binder, const RunLimits& limits) override {
+    return VirtualRun(graph, binder, limits, time_).run();
+  }
+
+ private:
+  SimulatedTime* const time_;  // not owned
+};
+
+}  // namespace
+
+std::unique_ptr<Executor> make_virtual_executor(SimulatedTime* time) { return std::make_unique<VirtualExecutor>(time); }
+
+}  // namespace tessera
