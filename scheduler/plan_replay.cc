@@ -1,0 +1,84 @@
+// Replays plans: the graph's recurrence gives times and peak, the graph its bytes, the accuracy model the rest.
+#include "scheduler/plan_replay.h"
+
+#include <algorithm>
+
+namespace tessera {
+namespace {
+
+Prediction predict(const ReplayContext& context, const Plan& plan, const LoweredPlan& lowered, const Timeline& timeline) {
+  Prediction out;
+  out.latency = timeline.makespan;
+  out.peak = timeline.peak.empty() ? Bytes{} : timeline.peak[0];
+  out.io = lowered.io;
+  for (const Task& task : lowered.graph.tasks()) out.energy.value += task.estimate.energy.value;
+  const AccuracyModel& accuracy = context.accuracy;
+  if (accuracy.layers != context.shape.layers || accuracy.slices != context.shape.slices) return out;
+  out.loss = accuracy.loss(plan.depth, plan.bits);
+  out.accuracy_known = accuracy.profiled();
+  if (out.accuracy_known) out.accuracy = accuracy.accuracy(out.loss);
+  return out;
+}
+
+}  // namespace
+
+CachedCosts::Packed CachedCosts::pack(const CostKey& key) {
+  Packed out{};
+  out[0] = key.device | uint64_t{static_cast<uint8_t>(key.op)} << 8 | uint64_t{key.batch} << 16 |
+           uint64_t{key.tokens} << 32 | uint64_t{key.slices} << 48 | uint64_t{key.reads} << 56;
+  for (int i = 0; i < 8; ++i) out[1] |= uint64_t{key.bits[i]} << (8 * i);
+  out[2] = key.bits[8] | uint64_t{key.bits[9]} << 8 | uint64_t{key.decoded} << 16;
+  out[3] = static_cast<uint64_t>(key.bytes);
+  return out;
+}
+
+size_t CachedCosts::Hash::operator()(const Packed& key) const {
+  uint64_t h = 0;
+  for (const uint64_t word : key) {  // the finaliser of MurmurHash3 over each word
+    h = (h ^ word) * 0xff51afd7ed558ccdULL;
+    h ^= h >> 32;
+  }
+  return h;
+}
+
+Estimate CachedCosts::estimate(const CostKey& key) const {
+  const auto [it, fresh] = known_.try_emplace(pack(key));
+  if (fresh) it->second = costs_.estimate(key);
+  return it->second;
+}
+
+std::vector<Bytes> memory_capacities(const Platform& platform, Bytes budget) {
+  std::vector<Bytes> out{budget};
+  for (size_t m = 0; m < platform.memories.size(); ++m) {
+    if (m == 0)
+      out[0] = std::min(budget, platform.memories[0].capacity);
+    else
+      out.push_back(platform.memories[m].capacity);
+  }
+  return out;
+}
+
+Result<Prediction> GraphReplay::replay(const Plan& plan) const {
+  return replay_if(plan, context_.memory, context_.residency);
+}
+
+Result<Prediction> GraphReplay::replay_if(const Plan& plan, Bytes memory, const Residency& residency) const {
+  TESSERA_ASSIGN(const ReplayedPlan replayed, replay_under(plan, memory, residency));
+  return replayed.prediction;
+}
+
+Result<ReplayedPlan> GraphReplay::replay_fully(const Plan& plan) const {
+  return replay_under(plan, context_.memory, context_.residency);
+}
+
+Result<ReplayedPlan> GraphReplay::replay_under(const Plan& plan, Bytes memory, const Residency& residency) const {
+  ReplayedPlan out;
+  TESSERA_ASSIGN(out.lowered,
+                 lower(context_.shape, plan, residency, context_.platform, context_.storage, costs_, context_.tokens));
+  const Bytes held = context_.base + out.lowered.residents + out.lowered.fixed;
+  TESSERA_ASSIGN(out.timeline, tessera::replay(out.lowered.graph, memory_capacities(context_.platform, memory), {held}));
+  out.prediction = predict(context_, plan, out.lowered, out.timeline);
+  return out;
+}
+
+}  // namespace tessera
