@@ -29,7 +29,7 @@ constexpr int64_t kPage = 4096;
 int64_t aligned(int64_t bytes) { return align_up({bytes}, kBufferAlignment).n; }
 SliceMask bit(int slice) { return SliceMask{1} << slice; }
 
-Error illegal(const std::string& what) { return {ErrorCode::kInternal, "plan: " + what}; }
+Error illegal(const std::string& what) { return {ErrorCode::kInternal, what}; }
 std::string where(int layer, int slice) { return "layer " + std::to_string(layer) + " slice " + std::to_string(slice); }
 
 uint8_t saturated(int64_t n) { return static_cast<uint8_t>(std::min<int64_t>(n, 255)); }
