@@ -1,0 +1,98 @@
+// Holds and drops resident shards and exit heads; keeps the snapshot that policies see.
+#include "scheduler/residency_buffer.h"
+
+namespace tessera {
+
+ResidencyBuffer::~ResidencyBuffer() { clear(); }
+
+void ResidencyBuffer::hold(ShardId id, Bits bits, bool decoded, std::byte* at, int64_t bytes) {
+  drop(id);
+  Held held;
+  held.buffer.host = at;
+  held.buffer.bytes = {bytes};
+  held.bits = bits;
+  held.decoded = decoded;
+  held.bytes = bytes;
+  shards_.insert_or_assign(id, held);
+  stale_ = true;
+}
+
+void ResidencyBuffer::hold_exit(int depth, std::byte* at, int64_t bytes) {
+  drop_exit(depth);
+  Held held;
+  held.buffer.host = at;
+  held.buffer.bytes = {bytes};
+  held.bytes = bytes;
+  exits_.insert_or_assign(depth, held);
+  stale_ = true;
+}
+
+void ResidencyBuffer::drop(ShardId id) {
+  const auto it = shards_.find(id);
+  if (it == shards_.end()) return;
+  arena_.release(it->second.buffer.host, it->second.bytes);
+  shards_.erase(it);
+  stale_ = true;
+}
+
+void ResidencyBuffer::drop_exit(int depth) {
+  const auto it = exits_.find(depth);
+  if (it == exits_.end()) return;
+  arena_.release(it->second.buffer.host, it->second.bytes);
+  exits_.erase(it);
+  stale_ = true;
+}
+
+void ResidencyBuffer::clear() {
+  while (!shards_.empty()) drop(shards_.rbegin()->first);
+  while (!exits_.empty()) drop_exit(exits_.rbegin()->first);
+}
+
+void ResidencyBuffer::shrink_to(Bytes budget) {
+  while (!shards_.empty() && residency().total() > budget) drop(shards_.rbegin()->first);
+}
+
+const Residency& ResidencyBuffer::residency() const {
+  refresh();
+  return residency_;
+}
+
+const std::string& ResidencyBuffer::fingerprint() const {
+  refresh();
+  return fingerprint_;
+}
+
+ResidencyBuffer::Held* ResidencyBuffer::find(ShardId id) {
+  const auto it = shards_.find(id);
+  return it == shards_.end() ? nullptr : &it->second;
+}
+
+ResidencyBuffer::Held* ResidencyBuffer::find_exit(int depth) {
+  const auto it = exits_.find(depth);
+  return it == exits_.end() ? nullptr : &it->second;
+}
+
+Bytes ResidencyBuffer::exit_bytes() const {
+  Bytes sum;
+  for (const auto& [depth, held] : exits_) sum += Bytes{held.bytes};
+  return sum;
+}
+
+void ResidencyBuffer::refresh() const {
+  if (!stale_) return;
+  stale_ = false;
+  residency_ = {};
+  fingerprint_.clear();
+  for (const auto& [id, held] : shards_) {
+    residency_.shards.push_back({id, held.bits, held.decoded, {held.bytes}});
+    for (const int part : {static_cast<int>(id.layer), static_cast<int>(id.slice), static_cast<int>(held.bits)})
+      fingerprint_ += std::to_string(part) + '.';
+    fingerprint_ += held.decoded ? 'd' : 'c';
+  }
+  for (const auto& [depth, held] : exits_) {
+    residency_.exits.push_back(depth);
+    fingerprint_ += 'e' + std::to_string(depth);
+  }
+}
+
+}  // namespace tessera
