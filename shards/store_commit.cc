@@ -101,8 +101,8 @@ Result<std::unique_ptr<PendingStore>> PendingStore::create(const std::string& ta
   }
   static std::atomic<unsigned> serial = 0;
   do {
-    pending->path_ = (path.parent_path() / ("." + path.filename().string() + ".partial-" + std::to_string(::getpid()) + "-" +
-                                            std::to_string(serial++)))
+    pending->path_ = (path.parent_path() / (std::string(".") + path.filename().string() + ".partial-" +
+                                            std::to_string(::getpid()) + "-" + std::to_string(serial++)))
                          .string();
     if (::mkdir(pending->path_.c_str(), 0777) == 0) return pending;
   } while (errno == EEXIST);
