@@ -8,9 +8,11 @@
 
 #include "framework/executor.h"
 #include "framework/policy.h"
+#include "framework/registry.h"
 #include "framework/replay.h"
 #include "framework/trace.h"
 #include "scheduler/cost_book.h"
+#include "shards/graph_builder.h"
 #include "shards/store.h"
 
 namespace tessera {
@@ -28,7 +30,7 @@ Result<Machine> local_machine(const BackendOptions& options, const std::vector<s
 
 struct RequestOptions {
   Budgets budgets;
-  std::string policy;                               // registered name
+  std::string policy;  // registered name
   Knobs knobs;
   std::optional<int> depth, width;
   std::optional<Bits> bits;
@@ -44,12 +46,15 @@ struct PlannedRequest {
   std::optional<Infeasible> infeasible;
   Timeline timeline;  // predicted
   TaskGraph graph;
-  Duration planning;  // wall time that deciding took; 0 where the plan was reused
-  bool reused = false;
+  RequestBuffers buffers;        // of the request
+  Bytes residents;               // resident shards and exit heads that the run starts with
+  bool drops_residents = false;  // feasible only without what is resident now: all of it is dropped before the run
+  Duration planning;             // wall time that deciding, checking and replaying took, once
 };
 
 struct Answer {
   std::shared_ptr<const PlannedRequest> planned;
+  bool reused = false;        // the plan was decided for an earlier request
   std::vector<float> logits;  // empty in virtual time and where infeasible
   int label = -1;
   Duration latency;  // arrival (tokenised) to logits, planning and loads included
@@ -58,26 +63,31 @@ struct Answer {
   RunReport report;
 };
 
-// Not thread-safe: one request at a time.
+// Not thread-safe: one request at a time. Between requests the session holds the resident parts, the tokenizer, the preload
+// buffer (what the last plan kept, or what preload() loaded) and the exit head that was used last.
 class Session {
  public:
-  // `store` null: a described shape in virtual time. The session borrows store, accuracy and machine.
+  // `store` null: a described shape; plans, and runs in virtual time only. The session borrows store, accuracy and machine.
   static Result<std::unique_ptr<Session>> open(const ModelShape& shape, const Store* store, const AccuracyModel& accuracy,
                                                Machine& machine, Bytes tokenizer_bytes);
   virtual ~Session() = default;
 
-  // Decides for a request of `tokens` tokens; checks and replays. Plans are reused under their key: budgets, knobs,
-  // residency, tokens, calibration version. Errors: kInternal (a policy's illegal plan, named), kInvalid.
+  // Makes resident what the policy wants in memory before such a request arrives (Policy::preload): bottom layers first,
+  // outside any request's latency. In virtual time, or without a store, it is resident at once. What is resident and not
+  // wanted is dropped. Optional: without it the preload buffer fills with what plans keep.
+  virtual Status preload(const RequestOptions& options, int tokens) = 0;
+  // Decides for a request of `tokens` tokens; checks and replays. Plans are reused under their key: policy, budgets, knobs,
+  // residency, tokens, calibration version. Where the preload budget has shrunk, top layers leave the buffer first.
+  // An infeasible request is an answer, not an error. Errors: kInternal (a policy's illegal plan, named), kInvalid.
   virtual Result<std::shared_ptr<const PlannedRequest>> plan(const RequestOptions& options, int tokens) = 0;
-  // Loads the plan's preload buffer before a request arrives (STI: shards kept across requests); not in any latency.
-  virtual Status preload(const PlannedRequest& planned) = 0;
-  // Plans and runs one tokenised request. An infeasible request is an answer, not an error.
+  // Plans and runs one tokenised request. After any error the session is usable. In virtual time without a store, only the
+  // number of `ids` matters.
   virtual Result<Answer> run(const RequestOptions& options, const std::vector<int32_t>& ids,
                              const std::vector<int32_t>& types) = 0;
   virtual const Residency& residency() const = 0;
-  // Bytes held between requests: residents, tokenizer, preload buffer.
+  // Bytes held between requests: resident parts, tokenizer, preload buffer, exit heads.
   virtual Bytes held() const = 0;
-  // Interrupts the running request (safe from a signal handler's thread).
+  // Interrupts the running request: it ends with kCancelled. Safe from any thread and from a signal handler.
   virtual void cancel() = 0;
 };
 
