@@ -1,0 +1,56 @@
+// Lists the registered backends and the devices that each drives.
+#include <cstdio>
+
+#include "framework/registry.h"
+#include "tools/commands.h"
+#include "tools/flags.h"
+#include "tools/terminal.h"
+
+namespace tessera {
+namespace {
+
+std::string device_line(const DeviceDescription& device) {
+  std::string line = device.name + " (" + std::string(to_string(device.kind)) + ")";
+  if (!device.available) line += " unavailable";
+  if (!device.why.empty()) line += ": " + device.why;
+  return line;
+}
+
+Json backend_json(const std::string& name, const Backend& backend) {
+  Json devices = Json::array();
+  for (const DeviceDescription& device : backend.describe())
+    devices.push_back({{"name", device.name},
+                       {"kind", to_string(device.kind)},
+                       {"available", device.available},
+                       {"why", device.why.empty() ? Json(nullptr) : Json(device.why)},
+                       {"emulated", device.emulated}});
+  return {{"name", name}, {"source", "backends/" + name}, {"devices", std::move(devices)}};
+}
+
+}  // namespace
+
+int backends_command(int argc, const char* const* argv) {
+  CLI::App app("Lists what may execute, with the folder that holds each and its devices.", "backends");
+  app.footer("Example: tessera backends --format json");
+  OutputFlags output;
+  add_output_flags(app, output);
+  if (const auto code = parse_flags(app, argc, argv)) return *code;
+  Json document = new_document();
+  Json& list = document["backends"] = Json::array();
+  const Painter paint(colours_wanted());
+  for (const auto& entry : backends().entries()) {
+    const auto backend = entry.make(BackendOptions{});
+    if (output.json) {
+      list.push_back(backend_json(entry.name, *backend));
+      continue;
+    }
+    std::string line;
+    for (const DeviceDescription& device : backend->describe()) line += (line.empty() ? "" : "; ") + device_line(device);
+    std::printf("%s backends/%s: %s\n", paint(Paint::kBold, pad(entry.name, 10)).c_str(), entry.name.c_str(),
+                line.empty() ? "no devices" : line.c_str());
+  }
+  if (output.json) print_json(document);
+  return 0;
+}
+
+}  // namespace tessera

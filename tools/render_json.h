@@ -1,0 +1,23 @@
+// Builds the JSON documents that machines read (fields: stable contract, tools/README.md).
+#pragma once
+
+#include <string>
+
+#include "scheduler/session.h"
+#include "tools/commands.h"
+
+namespace tessera {
+
+Json model_json(const ModelShape& shape);
+Json budget_json(const Budgets& budgets, const Platform& platform);
+// {"latency_ms", "memory_bytes", "both", "why"}
+Json nearest_json(const Infeasible& infeasible);
+// `explain`: with the reason of each choice.
+Json plan_json(const PlannedRequest& planned, const ModelShape& shape, const Platform& platform, bool explain);
+// Null where the duration is kForever, the bytes kUnlimited.
+Json milliseconds_json(Duration d);
+Json bytes_json(Bytes b);
+// Per memory, by name; for machines with several memories.
+Json by_device_json(const std::vector<Bytes>& bytes, const Platform& platform);
+
+}  // namespace tessera

@@ -1,0 +1,193 @@
+// Renders answers: the label, the plan in a line, the lanes, predicted beside measured.
+#include "tools/render_run.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <map>
+
+#include "tools/render_lanes.h"
+
+namespace tessera {
+namespace {
+
+std::string format(const char* pattern, double value) {
+  char text[64];
+  std::snprintf(text, sizeof(text), pattern, value);
+  return text;
+}
+
+std::string histogram(const Plan& plan) {
+  std::map<int, int> counts;
+  for (const Bits bits : plan.bits)
+    if (bits != kAbsent) ++counts[bits];
+  std::string text;
+  for (const auto& [bits, count] : counts)
+    text += (text.empty() ? "" : ", ") + std::to_string(count) + " at " +
+            (bits == kExact ? std::string("exact") : std::to_string(bits) + " bits");
+  return text;
+}
+
+std::string plan_line(const PlannedRequest& planned, const std::string& policy) {
+  const Plan& plan = planned.plan;
+  std::string line = planned.id + " by " + policy + ": " + std::to_string(plan.depth) + " layers x " +
+                     std::to_string(plan.width()) + " slices, " + format("%.1f", plan.mean_bits()) + " bits on average (" +
+                     histogram(plan) + ")";
+  return line;
+}
+
+struct Row {
+  std::string name, predicted, measured, error, budget;
+  Paint paint = Paint::kPlain;
+};
+
+std::string relative(double measured, double predicted) {
+  return predicted > 0 ? format("%+.1f %%", (measured / predicted - 1) * 100) : "";
+}
+
+std::vector<Row> comparison(const RunView& view) {
+  const Prediction& p = view.planned->plan.predicted;
+  const Answer* a = view.answer;
+  const auto ratio = [&](int64_t measured, int64_t predicted) {
+    return a == nullptr ? std::string() : relative(static_cast<double>(measured), static_cast<double>(predicted));
+  };
+  const auto budget_paint = [](bool measured, bool kept) {
+    return !measured ? Paint::kPlain : kept ? Paint::kGood : Paint::kBad;
+  };
+  std::vector<Row> rows;
+  rows.push_back({"latency", to_string(p.latency), a ? to_string(a->latency) : "",
+                  ratio(a ? a->latency.ns : 0, p.latency.ns), to_string(view.budgets.latency),
+                  budget_paint(a, a && a->latency <= view.budgets.latency)});
+  rows.push_back({"peak memory", to_string(p.peak), a ? to_string(a->peak) : "", ratio(a ? a->peak.n : 0, p.peak.n),
+                  to_string(view.budgets.memory), budget_paint(a, a && a->peak <= view.budgets.memory)});
+  rows.push_back({"read", to_string(p.io), a ? to_string(a->io) : "", ratio(a ? a->io.n : 0, p.io.n), ""});
+  rows.push_back({"accuracy", p.accuracy_known ? format("%.1f %%", p.accuracy.value() * 100) : "not profiled", "", "", ""});
+  return rows;
+}
+
+std::string render_rows(const std::vector<Row>& rows, bool measured, bool simulated, const Painter& paint) {
+  std::string text =
+      "  " +
+      paint(Paint::kDim, pad("", 14) + pad_left("predicted", 12) +
+                             (measured ? pad_left(simulated ? "simulated" : "measured", 12) + pad_left("error", 10) : "") +
+                             pad_left("budget", 12)) +
+      '\n';
+  for (const Row& row : rows) {
+    std::string line = "  " + pad(row.name, 14) + pad_left(row.predicted, 12);
+    if (measured) line += paint(row.paint, pad_left(row.measured, 12)) + pad_left(row.error, 10);
+    line += pad_left(row.budget, 12);
+    line.erase(line.find_last_not_of(' ') + 1);
+    text += line + '\n';
+  }
+  return text;
+}
+
+std::string headline(const RunView& view, const ModelShape& shape, int columns, const Painter& paint) {
+  std::string right;
+  if (view.answer == nullptr || view.answer->label < 0) {
+    right = paint(Paint::kDim, view.answer == nullptr ? "" : "no label in virtual time");
+  } else {
+    const auto label = static_cast<size_t>(view.answer->label);
+    right = paint(Paint::kBold, label < shape.label_names.size() ? shape.label_names[label] : std::to_string(label)) +
+            format("  %.1f %%", confidence(*view.answer) * 100);
+  }
+  const std::string size = " (" + std::to_string(view.tokens) + " tokens" + (view.truncated ? ", cut to fit)" : ")");
+  const int room = std::max(columns - 26 - static_cast<int>(size.size()), 20);
+  const std::string text = view.text.empty() ? "any text" : "\"" + printable(view.text, room) + "\"";
+  return paint(Paint::kAccent, text) + paint(Paint::kDim, size) + (right.empty() ? "" : "  ") + right + '\n';
+}
+
+// Rounded up, so that the printed budget works when it is typed in.
+std::string typed(Duration d) { return format("%.2fms", std::ceil(d.ms() * 100) / 100); }
+std::string typed(Bytes b) {
+  const double size = static_cast<double>(b.n) / 1024;
+  return size < 1024 ? format("%.0fKiB", std::ceil(size)) : format("%.2fMiB", std::ceil(size / 10.24) / 100);
+}
+
+// Length of the union of the intervals; sorts them.
+Duration covered(std::vector<std::pair<Duration, Duration>>& intervals) {
+  std::sort(intervals.begin(), intervals.end());
+  Duration sum, reached;
+  for (const auto& [start, end] : intervals) {
+    if (end <= reached) continue;
+    sum += end - std::max(start, reached);
+    reached = end;
+  }
+  return sum;
+}
+
+}  // namespace
+
+Duration run_offset(const Answer& answer) { return std::max(answer.latency - answer.report.makespan, Duration{}); }
+
+double confidence(const Answer& answer) {
+  if (answer.label < 0 || answer.logits.empty()) return 0;
+  double sum = 0;
+  const float top = answer.logits[static_cast<size_t>(answer.label)];
+  for (const float logit : answer.logits) sum += std::exp(static_cast<double>(logit - top));
+  return 1 / sum;
+}
+
+void split_run(const Answer& answer, const Platform& platform, FirstAnswer& first) {
+  std::vector<std::pair<Duration, Duration>> computing, running;
+  const auto& tasks = answer.report.tasks;
+  for (TaskId id = 0; id < tasks.size(); ++id) {
+    const DeviceId device = answer.planned->graph.task(id).cost.device;
+    running.emplace_back(tasks[id].start, tasks[id].end);
+    if (platform.devices[device].kind != DeviceKind::kStorage) computing.emplace_back(tasks[id].start, tasks[id].end);
+  }
+  first.plan = run_offset(answer);
+  first.compute = covered(computing);
+  first.io = covered(running) - first.compute;
+}
+
+std::string render_head(const ModelShape& shape, const Platform& platform, const Budgets& budgets, const std::string& policy,
+                        bool profiled, const Painter& paint) {
+  std::string devices;
+  for (const DeviceDescription& device : platform.devices)
+    if (device.available) devices += (devices.empty() ? "" : ", ") + device.name + (device.emulated ? " (emulated)" : "");
+  std::string line = paint(Paint::kBold, shape.name) + ": " + std::to_string(shape.layers) + " layers x " +
+                     std::to_string(shape.slices) + " slices" + (profiled ? "" : ", not profiled") + " on " + devices +
+                     "; budgets " + paint(Paint::kBold, to_string(budgets.latency)) + " and " +
+                     paint(Paint::kBold, to_string(budgets.memory));
+  if (budgets.preload.n > 0) line += ", " + to_string(budgets.preload) + " of it to preload";
+  return line + "; policy " + policy + '\n';
+}
+
+std::string render_answer(const RunView& view, const ModelShape& shape, const Platform& platform, int columns,
+                          const Painter& paint) {
+  std::string text = headline(view, shape, columns, paint) + "  " + plan_line(*view.planned, view.policy) + '\n';
+  const bool measured = view.answer != nullptr;
+  if (view.lanes) {
+    const PlannedRequest& planned = *view.planned;
+    const Trace trace = make_trace(planned.graph, platform, planned.timeline.start, planned.timeline.end,
+                                   measured ? view.answer->report : RunReport{});
+    LaneView lanes{&trace, measured, view.simulated, measured ? run_offset(*view.answer) : Duration{}, view.budgets.latency,
+                   columns};
+    text += '\n' + render_lanes(lanes, paint) + '\n';
+  }
+  return text + render_rows(comparison(view), measured, view.simulated, paint);
+}
+
+std::string render_process(const FirstAnswer& first, Bytes peak_resident, const Painter& paint) {
+  const std::pair<const char*, Duration> parts[] = {
+      {"process start", first.process}, {"open", first.open},       {"plan", first.plan},
+      {"wait for loads", first.io},     {"compute", first.compute}, {"other", first.other()}};
+  std::string text = "process: first answer " + paint(Paint::kBold, to_string(first.total)) + " after its start (";
+  bool some = false;
+  for (const auto& [name, time] : parts) {
+    text += std::string(some ? ", " : "") + name + ' ' + to_string(time);
+    some = true;
+  }
+  return text + "); peak RSS " + paint(Paint::kBold, to_string(peak_resident)) + '\n';
+}
+
+std::string infeasible_message(const Infeasible& infeasible, const Budgets& budgets) {
+  std::string text = "infeasible under " + to_string(budgets.latency) + " and " + to_string(budgets.memory) + ": " +
+                     infeasible.why + "; nearest: ";
+  if (infeasible.latency) text += "--latency " + typed(*infeasible.latency) + " at this memory, or ";
+  if (infeasible.memory) text += "--memory " + typed(*infeasible.memory) + " at this latency, or ";
+  return text + "both --latency " + typed(infeasible.both_latency) + " --memory " + typed(infeasible.both_memory);
+}
+
+}  // namespace tessera
