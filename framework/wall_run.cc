@@ -100,14 +100,16 @@ bool WallRun::predecessors_ended(TaskId id) const {
 }
 
 void WallRun::await_predecessors(Here& here, TaskId id) {
+  if (graph_.joins(id).empty()) return;
+  here.fresh = false;  // they may have ended after the last reading
   if (predecessors_ended(id)) return;
-  here.fresh = false;
   if (!spin_until(clock_, [&] { return predecessors_ended(id); })) sleep(here.device, id);
 }
 
 // False where the run was stopped meanwhile.
 bool WallRun::await_grant(Here& here, const Task& task) {
   if (task.reserve == 0) return true;
+  here.fresh = false;
   for (;;) {
     uint32_t seen = 0;
     {
@@ -121,7 +123,6 @@ bool WallRun::await_grant(Here& here, const Task& task) {
       }
       seen = ledger_changes_.load(std::memory_order_relaxed);
     }
-    here.fresh = false;
     const auto changed = [&] {
       return ledger_changes_.load(std::memory_order_acquire) != seen || stopped_.load(std::memory_order_relaxed);
     };
