@@ -87,7 +87,9 @@ class StorageBackend final : public Backend {
   }
 
   Result<Buffer> allocate(int device, Bytes bytes) override {
-    if (bytes.n < 0) return Error{ErrorCode::kInternal, "disk0: cannot allocate " + std::to_string(bytes.n) + " B"};
+    if (bytes.n < 0 || bytes.n > INT64_MAX - kAlignment) {
+      return Error{ErrorCode::kInternal, "disk0: cannot allocate " + std::to_string(bytes.n) + " B"};
+    }
     const Bytes whole = align_up(std::max(bytes, Bytes{1}), kAlignment);
     void* memory = std::aligned_alloc(kAlignment, static_cast<size_t>(whole.n));
     if (memory == nullptr) {

@@ -1,0 +1,22 @@
+// Reads descriptions: machines that are not here, and models without weights.
+#pragma once
+
+#include <string>
+
+#include "framework/model_shape.h"
+#include "framework/result.h"
+#include "scheduler/session.h"
+
+namespace tessera {
+
+// Errors are kInvalid (kData where the file cannot be read) and start with file and line:
+// "board.toml:7: latency = 20: '20' has no unit; write 20ms". Unknown keys are refused with the nearest known one.
+
+// A model's shape (configs/models/*.toml). Sizes of shards follow from the dimensions and `padding`.
+Result<ModelShape> load_shape(const std::string& path);
+
+// A machine in virtual time (configs/platforms/*.toml): no bindings, costs from the file. Costs that were published for one
+// model are scaled to `shape` by multiply-adds (decoding by weights), provenance guessed.
+Result<Machine> load_platform(const std::string& path, const ModelShape& shape);
+
+}  // namespace tessera
