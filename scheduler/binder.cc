@@ -215,6 +215,8 @@ void RequestBinder::bind_combine(const Task& task, Bound& bound, Operands& out) 
 }
 
 void RequestBinder::ended(const Task& task, TaskState state) {
+  if (state == TaskState::kRunning) abandoned_ = true;  // given up: what it was given stays as it is
+  if (state == TaskState::kRunning) return;
   const bool done = state == TaskState::kDone;
   switch (task.cost.op) {
     case Op::kLoadShards:

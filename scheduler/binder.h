@@ -1,6 +1,7 @@
 // Gives the tasks of one request their operands: owns its buffers, reads from the store's extents, hands over what is kept.
 #pragma once
 
+#include <atomic>
 #include <vector>
 
 #include "framework/executor.h"
@@ -37,6 +38,8 @@ class RequestBinder final : public TaskBinder {
   Result<Operands> bind(const Task& task) override;
   void ended(const Task& task, TaskState state) override;
 
+  // A device never ended a task: this binder and the arena's pages must outlive the process's use of it.
+  bool abandoned() const { return abandoned_; }
   // After a run that ended well: hands plan.keep's shards and the exit head over to the residents.
   void keep();
   std::vector<float> logits() const;
@@ -92,6 +95,7 @@ class RequestBinder final : public TaskBinder {
   ExitRefs exit_refs_;
   std::vector<int32_t> starts_;
   Bytes io_;
+  std::atomic<bool> abandoned_{false};  // any lane
 };
 
 }  // namespace tessera

@@ -5,6 +5,7 @@
 #include <cassert>
 #include <iterator>
 #include <string>
+#include <utility>
 
 #include <sys/mman.h>
 
@@ -19,6 +20,7 @@ int64_t pages_of(int64_t bytes) { return (bytes + HostArena::kPage - 1) / HostAr
 }  // namespace
 
 HostArena::~HostArena() {
+  if (pinned_) return;
   for (const Region& region : regions_) munmap(region.base, static_cast<size_t>((region.pages + 1) * kPage));
 }
 

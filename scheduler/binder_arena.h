@@ -29,6 +29,9 @@ class HostArena {
   // Gives back [at, at + bytes) rounded up to whole pages: a whole piece or any page-aligned part of one.
   void release(std::byte* at, int64_t bytes);
 
+  // Its pages stay mapped for the life of the process: a device may still use some of them.
+  void pin() { pinned_ = true; }
+
   Bytes in_use() const;
   Bytes touched() const;  // in use and free: what the arena adds to the process's resident set
 
@@ -49,7 +52,8 @@ class HostArena {
   mutable std::mutex mutex_;
   std::vector<Region> regions_;
   std::map<std::byte*, int64_t> free_;  // start -> pages; neighbours of a region are merged
-  int64_t in_use_ = 0;                  // pages
+  bool pinned_ = false;
+  int64_t in_use_ = 0;  // pages
   int64_t touched_ = 0;
   int64_t limit_ = INT64_MAX / kPage;
 };

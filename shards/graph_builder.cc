@@ -18,6 +18,7 @@
 #include <bit>
 #include <map>
 #include <string>
+#include <tuple>
 #include <utility>
 
 namespace tessera {
@@ -414,19 +415,20 @@ Result<LoweredPlan> lower(const ModelShape& shape, const Plan& plan, const Resid
 
 Result<TaskGraph> lower_preload(const ModelShape& shape, const std::vector<ResidentShard>& shards,
                                 const std::vector<int>& exits, DeviceId storage, const CostOracle& costs) {
-  std::map<std::pair<int, Bits>, SliceMask> groups;  // bottom layers first
+  std::map<std::tuple<int, Bits, int>, SliceMask> groups;  // (layer, bits, -1 or the one slice): bottom layers first
   for (const ResidentShard& shard : shards) {
-    if (shape.bytes_of(shard.id, shard.bits).n == 0 || !shape.has_bits(shard.bits))
+    if (!shape.has_bits(shard.bits) || shape.bytes_of(shard.id, shard.bits).n <= 0)
       return illegal(where(shard.id.layer, shard.id.slice) + ": to be preloaded at " + std::to_string(shard.bits) +
                      " bits, which the model does not have");
-    groups[{shard.id.layer, shard.bits}] |= bit(shard.id.slice);
+    groups[{shard.id.layer, shard.bits, shard.decoded ? shard.id.slice : -1}] |= bit(shard.id.slice);
   }
   TaskGraphBuilder builder;
   const auto add = [&](Task task) {
     price(task, costs, 0.5);
     builder.add(task);
   };
-  for (const auto& [group, slices] : groups) add(make_shard_load(shape, storage, group.first, group.second, slices));
+  for (const auto& [group, slices] : groups)
+    add(make_shard_load(shape, storage, std::get<0>(group), std::get<1>(group), slices));
   for (const int depth : exits) {
     if (depth < 1 || depth > shape.layers)
       return illegal("exit head of depth " + std::to_string(depth) + " to be preloaded; the model has " +

@@ -48,7 +48,8 @@ Result<LoweredPlan> lower(const ModelShape& shape, const Plan& plan, const Resid
                           DeviceId storage, const CostOracle& costs, int tokens);
 
 // A graph of loads alone, in id order of `shards`' layers, that brings what is to be resident before a request arrives.
-// One load a (layer, bits) group; each reserves its bytes and nothing is released. `exits` are depths.
+// One load a (layer, bits) group, shards to be held decoded one by one (so that few coded bytes stand beside the decoded
+// ones); each reserves its bytes and nothing is released. `exits` are depths.
 Result<TaskGraph> lower_preload(const ModelShape& shape, const std::vector<ResidentShard>& shards,
                                 const std::vector<int>& exits, DeviceId storage, const CostOracle& costs);
 

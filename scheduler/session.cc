@@ -1,0 +1,257 @@
+// Runs requests: keeps what is resident, plans, binds, executes, and learns from what was measured.
+#include "scheduler/session.h"
+
+#include <algorithm>
+#include <atomic>
+#include <utility>
+
+#include "framework/clock.h"
+#include "scheduler/binder.h"
+#include "scheduler/residency_preload.h"
+#include "scheduler/session_planner.h"
+
+namespace tessera {
+namespace {
+
+// Free pages that may stay beyond the account of a request, so that small changes of plan cost no page faults.
+constexpr Bytes kArenaSlack = mib(2);
+
+class StoreSession final : public Session {
+ public:
+  StoreSession(const ModelShape& shape, const Store* store, Machine& machine, Bytes base, SessionPlanner planner)
+      : shape_(shape), store_(store), machine_(machine), base_(base), planner_(std::move(planner)), residents_(arena_) {
+    executor_ = machine.virtual_time ? make_virtual_executor(nullptr) : make_wall_executor(machine.bindings);
+  }
+
+  Status preload(const RequestOptions& options, int tokens) override;
+  Result<std::shared_ptr<const PlannedRequest>> plan(const RequestOptions& options, int tokens) override {
+    TESSERA_ASSIGN(SessionPlanner::Planned planned, find_plan(options, tokens));
+    return std::move(planned.request);
+  }
+  Result<Answer> run(const RequestOptions& options, const std::vector<int32_t>& ids,
+                     const std::vector<int32_t>& types) override;
+  const Residency& residency() const override { return residents_.residency(); }
+  Bytes held() const override { return base_ + residents_.residency().total() + residents_.exit_bytes(); }
+  void cancel() override {
+    if (running_.load()) cancel_.store(true);
+  }
+
+ private:
+  bool real() const { return store_ != nullptr && !machine_.virtual_time; }
+  Status check_input(const std::vector<int32_t>& ids, const std::vector<int32_t>& types) const;
+  Result<SessionPlanner::Planned> find_plan(const RequestOptions& options, int tokens);
+  void drop_unused(const PlannedRequest& planned);
+  Status load_residents(const Residency& wanted);
+  RunLimits limits(const RequestOptions& options, const PlannedRequest& planned);
+  Status execute(const RequestOptions& options, const std::vector<int32_t>& ids, const std::vector<int32_t>& types,
+                 Answer& answer);
+  Status execute_bound(const RequestOptions& options, const std::vector<int32_t>& ids, const std::vector<int32_t>& types,
+                       Answer& answer);
+  // A device never ended a task and may use its operands as long as the process lives: they are leaked on purpose.
+  void leave_behind(std::unique_ptr<TaskBinder> binder) {
+    arena_.pin();
+    (void)binder.release();
+  }
+  void keep_virtually(const Plan& plan);
+  void observe(const TaskGraph& graph, RunReport report);
+
+  const ModelShape& shape_;
+  const Store* store_;  // null: only plans, or virtual time
+  Machine& machine_;
+  Bytes base_;  // resident parts and tokenizer
+  SessionPlanner planner_;
+  HostArena arena_;  // before what holds its pages
+  ResidencyBuffer residents_;
+  std::unique_ptr<Executor> executor_;
+  Bytes preload_budget_;  // of the last request
+  std::atomic<bool> running_{false};
+  std::atomic<bool> cancel_{false};
+};
+
+// Marks the session as running, so that cancel() reaches this request and no other.
+class Running {
+ public:
+  Running(std::atomic<bool>& running, std::atomic<bool>& cancel) : running_(running) {
+    cancel.store(false);
+    running_.store(true);
+  }
+  ~Running() { running_.store(false); }
+  Running(const Running&) = delete;
+  Running& operator=(const Running&) = delete;
+
+ private:
+  std::atomic<bool>& running_;
+};
+
+Status StoreSession::check_input(const std::vector<int32_t>& ids, const std::vector<int32_t>& types) const {
+  const auto invalid = [](const std::string& what) { return Error{ErrorCode::kInvalid, "request: " + what}; };
+  if (types.size() != ids.size())
+    return invalid(std::to_string(ids.size()) + " ids, but " + std::to_string(types.size()) + " types");
+  for (size_t t = 0; t < ids.size(); ++t) {
+    if (ids[t] < 0 || ids[t] >= shape_.vocab)
+      return invalid("token " + std::to_string(t) + " has id " + std::to_string(ids[t]) + "; the vocabulary holds " +
+                     std::to_string(shape_.vocab));
+    if (types[t] < 0 || types[t] >= shape_.token_types)
+      return invalid("token " + std::to_string(t) + " has type " + std::to_string(types[t]) + "; the model knows " +
+                     std::to_string(shape_.token_types));
+  }
+  return {};
+}
+
+Result<SessionPlanner::Planned> StoreSession::find_plan(const RequestOptions& options, int tokens) {
+  if (options.budgets.preload < preload_budget_) residents_.shrink_to(options.budgets.preload);
+  preload_budget_ = options.budgets.preload;
+  return planner_.plan(options, tokens, residents_.residency(), residents_.fingerprint());
+}
+
+// What the plan does not use leaves before the run; its bytes are the request's.
+void StoreSession::drop_unused(const PlannedRequest& planned) {
+  if (planned.drops_residents) residents_.clear();
+  const Residency before = residents_.residency();
+  const Plan& plan = planned.plan;
+  for (const ResidentShard& held : before.shards)
+    if (held.id.layer >= plan.depth || plan.bits_of(held.id) != held.bits) residents_.drop(held.id);
+  for (const int depth : before.exits)
+    if (depth != plan.depth) residents_.drop_exit(depth);
+}
+
+Status StoreSession::preload(const RequestOptions& options, int tokens) {
+  TESSERA_ASSIGN(const Residency wanted, planner_.preload(options, tokens));
+  const Running running(running_, cancel_);
+  preload_budget_ = options.budgets.preload;
+  const Residency before = residents_.residency();
+  for (const ResidentShard& held : before.shards) {
+    const ResidentShard* keep = wanted.find(held.id);
+    if (keep == nullptr || keep->bits != held.bits || keep->decoded != held.decoded) residents_.drop(held.id);
+  }
+  for (const int depth : before.exits)
+    if (!std::binary_search(wanted.exits.begin(), wanted.exits.end(), depth)) residents_.drop_exit(depth);
+  if (real()) {
+    const bool limited = options.budgets.memory != kUnlimited;
+    arena_.set_limit(limited ? std::max(Bytes{0}, options.budgets.memory - base_) : kUnlimited);
+    return load_residents(wanted);
+  }
+  for (const ResidentShard& shard : wanted.shards)
+    residents_.hold(shard.id, shard.bits, shard.decoded, nullptr, shard.bytes.n);
+  for (const int depth : wanted.exits) residents_.hold_exit(depth, nullptr, shape_.exit_bytes[depth - 1].n);
+  return {};
+}
+
+Status StoreSession::load_residents(const Residency& wanted) {
+  std::vector<ResidentShard> missing;
+  for (const ResidentShard& shard : wanted.shards)
+    if (residents_.find(shard.id) == nullptr) missing.push_back(shard);
+  std::vector<int> exits;
+  for (const int depth : wanted.exits)
+    if (residents_.find_exit(depth) == nullptr) exits.push_back(depth);
+  if (missing.empty() && exits.empty()) return {};
+  TESSERA_ASSIGN(const TaskGraph graph, lower_preload(shape_, missing, exits, planner_.storage(), *machine_.costs));
+  auto binder = std::make_unique<PreloadBinder>(*store_, wanted, arena_, residents_);
+  RunLimits limits;
+  limits.cancel = &cancel_;
+  const RunReport report = executor_->run(graph, binder.get(), limits);
+  if (binder->abandoned()) leave_behind(std::move(binder));
+  TESSERA_TRY(report.status);
+  return binder->status();
+}
+
+RunLimits StoreSession::limits(const RequestOptions& options, const PlannedRequest& planned) {
+  RunLimits limits;
+  limits.capacity = memory_capacities(machine_.platform, options.budgets.memory);
+  limits.held = {base_ + planned.residents + planned.buffers.total()};
+  limits.cancel = &cancel_;
+  return limits;
+}
+
+Result<Answer> StoreSession::run(const RequestOptions& options, const std::vector<int32_t>& ids,
+                                 const std::vector<int32_t>& types) {
+  const Duration arrival = WallClock::instance().now();
+  const Running running(running_, cancel_);
+  if (store_ == nullptr && !machine_.virtual_time)
+    return Error{ErrorCode::kInvalid, "session: model " + shape_.name + " has no weights here; it can only be planned"};
+  if (store_ != nullptr) TESSERA_TRY(check_input(ids, types));
+  TESSERA_ASSIGN(SessionPlanner::Planned planned, find_plan(options, static_cast<int>(ids.size())));
+  Answer answer;
+  answer.planned = std::move(planned.request);
+  answer.reused = planned.reused;
+  answer.peak = held();
+  if (!answer.planned->infeasible) {
+    drop_unused(*answer.planned);
+    TESSERA_TRY(machine_.virtual_time ? execute(options, ids, types, answer) : execute_bound(options, ids, types, answer));
+  }
+  answer.latency = machine_.virtual_time ? answer.report.makespan : WallClock::instance().now() - arrival;
+  if (!answer.planned->infeasible && !machine_.virtual_time) observe(answer.planned->graph, answer.report);
+  return answer;
+}
+
+// In virtual time: the same graph, the same rules, nothing to bind.
+Status StoreSession::execute(const RequestOptions& options, const std::vector<int32_t>&, const std::vector<int32_t>&,
+                             Answer& answer) {
+  const PlannedRequest& planned = *answer.planned;
+  answer.report = executor_->run(planned.graph, nullptr, limits(options, planned));
+  TESSERA_TRY(answer.report.status);
+  answer.io = planned.plan.predicted.io;
+  answer.peak = answer.report.peak.empty() ? Bytes{} : answer.report.peak[0];
+  keep_virtually(planned.plan);
+  return {};
+}
+
+Status StoreSession::execute_bound(const RequestOptions& options, const std::vector<int32_t>& ids,
+                                   const std::vector<int32_t>& types, Answer& answer) {
+  const PlannedRequest& planned = *answer.planned;
+  arena_.set_limit(std::max(Bytes{0}, planned.plan.predicted.peak - base_) + kArenaSlack);
+  const RunLimits run_limits = limits(options, planned);
+  auto binder = std::make_unique<RequestBinder>(
+      BinderInputs{*store_, planned.plan, planned.graph, planned.buffers, arena_, residents_, ids, types});
+  TESSERA_TRY(binder->prepare());
+  answer.report = executor_->run(planned.graph, binder.get(), run_limits);
+  if (binder->abandoned()) leave_behind(std::move(binder));
+  TESSERA_TRY(answer.report.status);
+  answer.logits = binder->logits();
+  answer.label = static_cast<int>(std::max_element(answer.logits.begin(), answer.logits.end()) - answer.logits.begin());
+  answer.io = binder->io();
+  answer.peak = answer.report.peak.empty() ? Bytes{} : answer.report.peak[0];
+  binder->keep();
+  return {};
+}
+
+// The residents after a run in virtual time: what the binder would have kept.
+void StoreSession::keep_virtually(const Plan& plan) {
+  std::vector<ShardId> keep = plan.keep;
+  std::sort(keep.begin(), keep.end());
+  const Residency before = residents_.residency();
+  for (const ResidentShard& held : before.shards)
+    if (!std::binary_search(keep.begin(), keep.end(), held.id)) residents_.drop(held.id);
+  for (const ShardId id : keep)
+    if (residents_.find(id) == nullptr)
+      residents_.hold(id, plan.bits_of(id), false, nullptr, shape_.bytes_of(id, plan.bits_of(id)).n);
+  if (residents_.find_exit(plan.depth) == nullptr)
+    residents_.hold_exit(plan.depth, nullptr, shape_.exit_bytes[plan.depth - 1].n);
+}
+
+// Measured times feed the cost models; what an emulator took says nothing about the device that it stands for.
+void StoreSession::observe(const TaskGraph& graph, RunReport report) {
+  for (const Task& task : graph.tasks())
+    if (machine_.platform.devices[task.cost.device].emulated) report.tasks[task.id].state = TaskState::kWaiting;
+  machine_.costs->observe(graph, report);
+}
+
+Error unfit(const std::string& what) { return {ErrorCode::kInvalid, "session: " + what}; }
+
+}  // namespace
+
+Result<std::unique_ptr<Session>> Session::open(const ModelShape& shape, const Store* store, const AccuracyModel& accuracy,
+                                               Machine& machine, Bytes tokenizer_bytes) {
+  const std::vector<DeviceDescription>& devices = machine.platform.devices;
+  if (machine.costs == nullptr)
+    return unfit("platform " + machine.platform.name + " has no cost models; calibrate it first");
+  for (size_t d = 0; d < devices.size() && store != nullptr && !machine.virtual_time; ++d)
+    if (devices[d].available && (d >= machine.bindings.size() || machine.bindings[d].backend == nullptr))
+      return unfit("device " + devices[d].name + " of platform " + machine.platform.name +
+                   " has no backend; a described platform needs virtual time");
+  const Bytes base = shape.resident_bytes + tokenizer_bytes;
+  TESSERA_ASSIGN(SessionPlanner planner, SessionPlanner::create(shape, accuracy, machine, base));
+  return std::unique_ptr<Session>(std::make_unique<StoreSession>(shape, store, machine, base, std::move(planner)));
+}
+
+}  // namespace tessera

@@ -1,0 +1,201 @@
+// Plans requests: view -> policy -> lower and replay -> check, and keeps the result under its key.
+#include "scheduler/session_planner.h"
+
+#include <algorithm>
+
+#include "framework/registry.h"
+#include "scheduler/plan_check.h"
+#include "shards/shard_format.h"
+
+namespace tessera {
+namespace {
+
+// Plans that are kept for reuse; one for each token count and state of the buffer that a data set meets.
+constexpr size_t kMostPlans = 1024;
+
+Error invalid(const std::string& what) { return {ErrorCode::kInvalid, what}; }
+
+// Bytes that a shard takes in memory once it is there.
+Bytes held_bytes(const ModelShape& shape, const ResidentShard& shard) {
+  return shard.decoded ? align_up({dense_layout(shape, 4).bytes}, 4096) : shape.bytes_of(shard.id, shard.bits);
+}
+
+// Puts the wanted residents into order, with their true sizes.
+Status settle(const ModelShape& shape, Residency& wanted) {
+  const auto by_id = [](const ResidentShard& a, const ResidentShard& b) { return a.id < b.id; };
+  std::sort(wanted.shards.begin(), wanted.shards.end(), by_id);
+  for (size_t i = 0; i < wanted.shards.size(); ++i) {
+    ResidentShard& shard = wanted.shards[i];
+    const std::string name = "layer " + std::to_string(shard.id.layer) + " slice " + std::to_string(shard.id.slice);
+    if (i > 0 && wanted.shards[i - 1].id == shard.id) return Error{ErrorCode::kInternal, name + ": to be preloaded twice"};
+    if (!shape.has_bits(shard.bits) || shape.bytes_of(shard.id, shard.bits).n <= 0)
+      return Error{ErrorCode::kInternal,
+                   name + ": to be preloaded at " + std::to_string(shard.bits) + " bits, which the store does not have"};
+    shard.bytes = held_bytes(shape, shard);
+  }
+  std::sort(wanted.exits.begin(), wanted.exits.end());
+  wanted.exits.erase(std::unique(wanted.exits.begin(), wanted.exits.end()), wanted.exits.end());
+  for (const int depth : wanted.exits)
+    if (!shape.legal_depth(depth))
+      return Error{ErrorCode::kInternal, "exit head of depth " + std::to_string(depth) + ": to be preloaded, but not legal"};
+  return {};
+}
+
+}  // namespace
+
+Result<SessionPlanner> SessionPlanner::create(const ModelShape& shape, const AccuracyModel& accuracy, const Machine& machine,
+                                              Bytes base) {
+  SessionPlanner out(shape, accuracy, machine, base);
+  const std::optional<DeviceId> storage = machine.platform.first(DeviceKind::kStorage);
+  if (!storage) return invalid("platform " + machine.platform.name + ": no storage device is available");
+  out.storage_ = *storage;
+  std::string refused;
+  for (size_t d = 0; d < machine.platform.devices.size(); ++d) {
+    const DeviceDescription& device = machine.platform.devices[d];
+    if (device.kind == DeviceKind::kStorage) continue;
+    if (device.available && device.memory == 0)
+      out.compute_.push_back(static_cast<DeviceId>(d));
+    else
+      refused += "; " + device.name + ": " + (device.available ? "has a memory of its own" : device.why);
+  }
+  if (out.compute_.empty())
+    return invalid("platform " + machine.platform.name + ": no device can compute in host memory" + refused);
+  return out;
+}
+
+Result<Policy*> SessionPlanner::policy(const std::string& name) {
+  std::unique_ptr<Policy>& known = policies_[name];
+  if (known != nullptr) return known.get();
+  const auto* entry = policies().find(name);
+  if (entry == nullptr) {
+    policies_.erase(name);
+    std::vector<std::string> names;
+    for (const auto& e : policies().entries()) names.push_back(e.name);
+    return invalid(unknown_name("policy", name, names));
+  }
+  known = entry->make();
+  return known.get();
+}
+
+Status SessionPlanner::check_request(const RequestOptions& options, int tokens) const {
+  if (tokens < 1 || tokens > shape_.max_tokens)
+    return invalid("request of " + std::to_string(tokens) + " tokens; model " + shape_.name + " takes 1 to " +
+                   std::to_string(shape_.max_tokens));
+  if (!(options.quantile >= 0.5 && options.quantile < 1))
+    return invalid("quantile " + std::to_string(options.quantile) + ": must be at least 0.5 and below 1");
+  if (options.budgets.latency.ns < 0 || options.budgets.memory.n < 0 || options.budgets.preload.n < 0)
+    return invalid("budgets must not be negative: latency " + to_string(options.budgets.latency) + ", memory " +
+                   to_string(options.budgets.memory) + ", preload " + to_string(options.budgets.preload));
+  if (options.depth && !shape_.legal_depth(*options.depth))
+    return invalid("depth " + std::to_string(*options.depth) + ": not a legal depth of model " + shape_.name);
+  if (options.width && !shape_.legal_width(*options.width))
+    return invalid("width " + std::to_string(*options.width) + ": not a legal width of model " + shape_.name);
+  if (options.bits && !shape_.has_bits(*options.bits))
+    return invalid(std::to_string(*options.bits) + " bits: the store of model " + shape_.name + " does not hold them");
+  return {};
+}
+
+PlanningView SessionPlanner::view(const RequestOptions& options, int tokens, const Residency& residency,
+                                  const PlanReplay& replay) const {
+  PlanningView view{
+      shape_, accuracy_, machine_.platform, *machine_.costs, replay, residency, {}, {}, 0, 0, 0, false, {}, {}, {},
+      0.95,   {}};
+  view.budgets = options.budgets;
+  view.compute_devices = compute_;
+  view.storage = storage_;
+  view.tokens = tokens;
+  view.seed = options.seed;
+  view.best_effort = options.best_effort;
+  view.depth = options.depth;
+  view.width = options.width;
+  view.bits = options.bits;
+  view.quantile = options.quantile;
+  view.knobs = options.knobs;
+  return view;
+}
+
+ReplayContext SessionPlanner::context(const RequestOptions& options, int tokens, const Residency& residency) const {
+  return {shape_, accuracy_, machine_.platform, *machine_.costs, residency, storage_, tokens, options.budgets.memory, base_};
+}
+
+Result<PlannedRequest> SessionPlanner::decide(Policy& policy, const RequestOptions& options, int tokens,
+                                              const Residency& residency) {
+  const GraphReplay replay(context(options, tokens, residency));
+  const PlanningView asked = view(options, tokens, residency, replay);
+  TESSERA_ASSIGN(Decision decision, policy.decide(asked));
+  PlannedRequest out;
+  if (auto* infeasible = std::get_if<Infeasible>(&decision)) {
+    out.infeasible = std::move(*infeasible);
+    return out;
+  }
+  out.plan = std::move(std::get<Plan>(decision));
+  Result<ReplayedPlan> replayed = replay.replay_fully(out.plan);
+  if (!replayed.ok()) return illegal_plan(policy.name(), replayed.error());
+  TESSERA_TRY(check_plan(asked, policy.name(), out.plan, *replayed, machine_.bindings));
+  out.plan.predicted = replayed->prediction;
+  out.timeline = std::move(replayed->timeline);
+  out.graph = std::move(replayed->lowered.graph);
+  out.buffers = std::move(replayed->lowered.buffers);
+  out.residents = replayed->lowered.residents;
+  return out;
+}
+
+std::string SessionPlanner::key(const RequestOptions& options, int tokens, const std::string& fingerprint) const {
+  std::string key = options.policy;
+  const auto add = [&](int64_t n) { key += '|' + std::to_string(n); };
+  add(tokens);
+  add(options.budgets.latency.ns);
+  add(options.budgets.memory.n);
+  add(options.budgets.preload.n);
+  add(options.depth.value_or(0));
+  add(options.width.value_or(0));
+  add(options.bits.value_or(0));
+  add(static_cast<int64_t>(options.quantile * 1e9));
+  add(options.best_effort);
+  add(static_cast<int64_t>(options.seed));
+  add(static_cast<int64_t>(machine_.costs->version()));
+  for (const auto& [name, value] : options.knobs) key += '|' + name + '=' + std::to_string(value.size()) + ':' + value;
+  return key + '#' + fingerprint;
+}
+
+Result<SessionPlanner::Planned> SessionPlanner::plan(const RequestOptions& options, int tokens, const Residency& residency,
+                                                     const std::string& fingerprint) {
+  TESSERA_TRY(check_request(options, tokens));
+  const std::string name = key(options, tokens, fingerprint);
+  if (const auto known = plans_.find(name); known != plans_.end()) return Planned{known->second, true};
+  const Duration start = WallClock::instance().now();
+  TESSERA_ASSIGN(Policy* const chosen, policy(options.policy));
+  TESSERA_ASSIGN(PlannedRequest request, decide(*chosen, options, tokens, residency));
+  if (request.infeasible && (!residency.shards.empty() || !residency.exits.empty())) {
+    // What is resident was kept for another request; it may be what this one has no room for.
+    TESSERA_ASSIGN(PlannedRequest without, decide(*chosen, options, tokens, Residency{}));
+    if (!without.infeasible) {
+      request = std::move(without);
+      request.drops_residents = true;
+    }
+  }
+  request.planning = WallClock::instance().now() - start;
+  request.id = "p" + std::to_string(++plan_count_);
+  if (plans_.size() >= kMostPlans) plans_.clear();
+  auto shared = std::make_shared<const PlannedRequest>(std::move(request));
+  plans_.emplace(name, shared);
+  return Planned{shared, false};
+}
+
+Result<Residency> SessionPlanner::preload(const RequestOptions& options, int tokens) {
+  TESSERA_TRY(check_request(options, tokens));
+  TESSERA_ASSIGN(Policy* const chosen, policy(options.policy));
+  const Residency none;
+  const GraphReplay replay(context(options, tokens, none));
+  TESSERA_ASSIGN(Residency wanted, chosen->preload(view(options, tokens, none, replay)));
+  if (const Status status = settle(shape_, wanted); !status.ok()) return illegal_plan(chosen->name(), status.error());
+  Bytes bytes = wanted.total();
+  for (const int depth : wanted.exits) bytes += shape_.exit_bytes[depth - 1];
+  if (!wanted.shards.empty() && bytes > options.budgets.memory - base_)
+    return illegal_plan(chosen->name(),
+                        {ErrorCode::kInternal, "preloads " + std::to_string(bytes.n) + " bytes; the memory budget leaves " +
+                                                   std::to_string((options.budgets.memory - base_).n)});
+  return wanted;
+}
+
+}  // namespace tessera

@@ -1,0 +1,54 @@
+// Asks policies for plans, checks and replays what they answer, and reuses it while nothing that it rests on has changed.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "scheduler/plan_replay.h"
+#include "scheduler/session.h"
+
+namespace tessera {
+
+// One session's. References outlive it; `base` is what the process holds whatever is planned.
+class SessionPlanner {
+ public:
+  // kInvalid where the platform has no storage device, or none that can compute in host memory.
+  static Result<SessionPlanner> create(const ModelShape& shape, const AccuracyModel& accuracy, const Machine& machine,
+                                       Bytes base);
+
+  struct Planned {
+    std::shared_ptr<const PlannedRequest> request;
+    bool reused = false;
+  };
+  // `fingerprint` stands for `residency` in the key.
+  Result<Planned> plan(const RequestOptions& options, int tokens, const Residency& residency,
+                       const std::string& fingerprint);
+  // What the policy wants resident before such a request; checked against the model and the memory budget, with the bytes
+  // that it will really take.
+  Result<Residency> preload(const RequestOptions& options, int tokens);
+  DeviceId storage() const { return storage_; }
+
+ private:
+  SessionPlanner(const ModelShape& shape, const AccuracyModel& accuracy, const Machine& machine, Bytes base)
+      : shape_(shape), accuracy_(accuracy), machine_(machine), base_(base) {}
+  Result<Policy*> policy(const std::string& name);
+  Status check_request(const RequestOptions& options, int tokens) const;
+  PlanningView view(const RequestOptions& options, int tokens, const Residency& residency, const PlanReplay& replay) const;
+  ReplayContext context(const RequestOptions& options, int tokens, const Residency& residency) const;
+  Result<PlannedRequest> decide(Policy& policy, const RequestOptions& options, int tokens, const Residency& residency);
+  std::string key(const RequestOptions& options, int tokens, const std::string& fingerprint) const;
+
+  const ModelShape& shape_;
+  const AccuracyModel& accuracy_;
+  const Machine& machine_;
+  Bytes base_;
+  DeviceId storage_ = 0;
+  std::vector<DeviceId> compute_;
+  std::map<std::string, std::unique_ptr<Policy>> policies_;
+  std::map<std::string, std::shared_ptr<const PlannedRequest>> plans_;  // by key
+  int64_t plan_count_ = 0;
+};
+
+}  // namespace tessera
