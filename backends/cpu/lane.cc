@@ -1,0 +1,108 @@
+// Hands tasks over without a system call where both sides are awake.
+#include "backends/cpu/lane.h"
+
+#include <chrono>
+#include <string>
+
+#include "framework/clock.h"
+#include "hwy/cache_control.h"
+
+namespace tessera::cpu {
+namespace {
+
+// How long each side spins: the lane longer than an executor takes from one task's end to the next one's start.
+constexpr Duration kLaneSpin = microseconds(40);
+constexpr Duration kWaiterSpin = microseconds(5);
+
+// Polls until `done` or `span` has passed.
+template <typename Done>
+bool spin(Duration span, const Done& done) {
+  const WallClock& clock = WallClock::instance();
+  const Duration end = clock.now() + span;
+  do {
+    for (int i = 0; i < 32; ++i) {
+      if (done()) return true;
+      hwy::Pause();
+    }
+  } while (clock.now() < end);
+  return done();
+}
+
+}  // namespace
+
+Lane::Lane(Execute execute) : execute_(std::move(execute)), thread_([this] { serve(); }) {}
+
+Lane::~Lane() {
+  {
+    const std::lock_guard lock(sleep_);
+    closing_.store(true);
+  }
+  work_.notify_all();
+  thread_.join();
+}
+
+Result<Ticket> Lane::submit(const Task& task, const Operands& operands) {
+  const Ticket ticket = submitted_.load(std::memory_order_relaxed) + 1;
+  if (ticket - ended_.load(std::memory_order_acquire) >= kDepth) {
+    return Error{ErrorCode::kDevice, "cpu: " + std::to_string(kDepth - 1) + " tasks are under way; wait for one first"};
+  }
+  Slot& s = slot(ticket);
+  s.task = &task;
+  s.operands = &operands;
+  s.stop.store(false, std::memory_order_relaxed);
+  submitted_.store(ticket);  // before asleep_ is read: either side sees the other
+  if (asleep_.load()) {
+    const std::lock_guard lock(sleep_);
+    work_.notify_one();
+  }
+  return ticket;
+}
+
+bool Lane::await_work(Ticket served) {
+  const auto ready = [&] { return submitted_.load(std::memory_order_acquire) > served; };
+  if (spin(kLaneSpin, [&] { return ready() || closing_.load(std::memory_order_relaxed); }) && ready()) return true;
+  std::unique_lock lock(sleep_);
+  asleep_.store(true);
+  work_.wait(lock, [&] { return submitted_.load() > served || closing_.load(); });
+  asleep_.store(false);
+  return ready();
+}
+
+void Lane::serve() {
+  for (Ticket next = 1; await_work(next - 1); ++next) {
+    Slot& s = slot(next);
+    s.status = execute_(*s.task, *s.operands, s.stop);
+    ended_.store(next);  // before waiters_ is read
+    if (waiters_.load() > 0) {
+      const std::lock_guard lock(sleep_);
+      end_.notify_all();
+    }
+  }
+}
+
+Status Lane::wait(Ticket ticket, Duration deadline) {
+  if (ticket == kDone) return {};
+  if (ticket > submitted_.load()) return Error{ErrorCode::kInvalid, "cpu: ticket " + std::to_string(ticket) + " is unknown"};
+  const auto ended = [&] { return ended_.load() >= ticket; };
+  const Duration now = WallClock::instance().now();
+  const Duration left = deadline == kForever ? kForever : deadline - now;
+  if (!spin(left < kWaiterSpin ? std::max(left, Duration{}) : kWaiterSpin, ended)) {
+    const auto until = std::chrono::steady_clock::time_point(std::chrono::nanoseconds(deadline.ns));
+    std::unique_lock lock(sleep_);
+    waiters_.fetch_add(1);
+    if (deadline == kForever) {
+      end_.wait(lock, ended);
+    } else {
+      end_.wait_until(lock, until, ended);
+    }
+    waiters_.fetch_sub(1);
+  }
+  if (!ended()) return Error{ErrorCode::kDeadline, "cpu: ticket " + std::to_string(ticket) + " still runs; wait again"};
+  return slot(ticket).status;
+}
+
+void Lane::cancel(Ticket ticket) {
+  if (ticket > ended_.load() && ticket <= submitted_.load()) slot(ticket).stop.store(true, std::memory_order_relaxed);
+}
+
+}  // namespace tessera::cpu

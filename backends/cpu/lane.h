@@ -1,0 +1,51 @@
+// Takes tasks one after another on a thread of its own, and lets callers wait with a deadline.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <condition_variable>
+#include <functional>
+#include <mutex>
+#include <thread>
+
+#include "framework/backend.h"
+
+namespace tessera::cpu {
+
+// submit: from one thread at a time. wait, cancel: any thread. The lane spins for a moment before it sleeps, because a
+// request's layers follow each other within microseconds; a waiter spins only as long as a small task lasts, because its
+// core may be one that computes.
+class Lane {
+ public:
+  using Execute = std::function<Status(const Task&, const Operands&, const std::atomic<bool>& stop)>;
+  explicit Lane(Execute execute);
+  ~Lane();  // after every ticket has ended
+  Result<Ticket> submit(const Task& task, const Operands& operands);
+  Status wait(Ticket ticket, Duration deadline);
+  void cancel(Ticket ticket);
+
+ private:
+  static constexpr Ticket kDepth = 16;  // tickets under way or with a status not yet overwritten
+  struct Slot {
+    const Task* task = nullptr;
+    const Operands* operands = nullptr;
+    std::atomic<bool> stop{false};
+    Status status;
+  };
+  void serve();
+  bool await_work(Ticket served);
+  Slot& slot(Ticket t) { return slots_[t % kDepth]; }
+
+  const Execute execute_;
+  std::array<Slot, kDepth> slots_;
+  alignas(64) std::atomic<Ticket> submitted_{0};
+  alignas(64) std::atomic<Ticket> ended_{0};
+  std::atomic<bool> closing_{false};
+  std::atomic<bool> asleep_{false};  // the lane is, or is about to be
+  std::atomic<int> waiters_{0};      // in wait's sleep, or about to be
+  std::mutex sleep_;
+  std::condition_variable work_, end_;
+  std::thread thread_;
+};
+
+}  // namespace tessera::cpu
