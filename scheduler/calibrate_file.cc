@@ -152,8 +152,12 @@ Error bad(const std::string& path, const std::string& what) {
   return {ErrorCode::kData, path + ": " + what + "; `tessera calibrate` makes it again"};
 }
 
-Status sync_to(const std::string& path, const std::string& text) {
-  const auto failed = [&] { return bad(path, std::string("cannot be written: ") + std::strerror(errno)); };
+Error unwritten(const std::string& path, const std::string& why) {
+  return {ErrorCode::kData, path + ": cannot be written: " + why + "; this machine is calibrated anew each time"};
+}
+
+Status write_new(const std::string& path, const std::string& text) {
+  const auto failed = [&] { return unwritten(path, std::strerror(errno)); };
   const int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
   if (fd < 0) return failed();
   size_t done = 0;
@@ -237,7 +241,7 @@ Result<Figures> read_figures(const std::string& path, const std::string& fingerp
 Status write_figures(const std::string& path, const Figures& figures) {
   std::error_code error;
   std::filesystem::create_directories(std::filesystem::path(path).parent_path(), error);
-  if (error) return bad(path, "its folder cannot be made: " + error.message());
+  if (error) return unwritten(path, error.message());
   Json j = {{"tessera_calibration", kFormat},
             {"fingerprint", figures.fingerprint},
             {"created", figures.created},
@@ -245,10 +249,8 @@ Status write_figures(const std::string& path, const Figures& figures) {
   for (const DeviceFigures& d : figures.devices) j["devices"].push_back(device_json(d));
   const std::string beside = path + "." + std::to_string(::getpid()) + ".tmp";
   std::filesystem::remove(beside, error);
-  Status status = sync_to(beside, j.dump(1, ' ', false, Json::error_handler_t::replace) + "\n");
-  if (status.ok() && ::rename(beside.c_str(), path.c_str()) != 0) {
-    status = bad(path, std::string("cannot be renamed to: ") + std::strerror(errno));
-  }
+  Status status = write_new(beside, j.dump(1, ' ', false, Json::error_handler_t::replace) + "\n");
+  if (status.ok() && ::rename(beside.c_str(), path.c_str()) != 0) { status = unwritten(path, std::strerror(errno)); }
   if (!status.ok()) std::filesystem::remove(beside, error);
   return status;
 }

@@ -47,7 +47,7 @@ std::string file_of(const std::string& directory, const std::string& fingerprint
 std::string default_directory();
 // kData where it is damaged, of another format or another fingerprint: says what. `found` is false where there is none.
 Result<Figures> read_figures(const std::string& path, const std::string& fingerprint, bool* found);
-// Written beside, synced, renamed.
+// Written beside and renamed; not synced, for it is written after each run: what a crash tears is made again.
 Status write_figures(const std::string& path, const Figures& figures);
 
 }  // namespace tessera::calibration

@@ -36,8 +36,8 @@ Estimate CostBook::estimate(const CostKey& key) const {
   const bool guessed = key.device < guesses_.size() && guesses_[key.device];
   if (own == nullptr) return guessed ? guesses_[key.device](key) : Estimate{};
   Estimate e = own->estimate(key);
-  // Workspace is a promise of the backend, not a measurement: a model that interpolates must not go below it.
-  if (guessed) e.workspace = std::max(e.workspace, guesses_[key.device](key).workspace);
+  // Workspace is what the backend's kernel will use, not a measurement to interpolate.
+  if (guessed) e.workspace = guesses_[key.device](key).workspace;
   return e;
 }
 
