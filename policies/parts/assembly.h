@@ -1,0 +1,31 @@
+// Assembles plans: from bits to loads, placement and what is kept.
+#pragma once
+
+#include <vector>
+
+#include "framework/policy.h"
+
+namespace tessera {
+
+struct Size {
+  int depth = 0;
+  int width = 0;
+  bool operator==(const Size&) const = default;
+};
+
+// Bits of the first `width` slices of the first `depth` layers, all at `bits`: [depth][M].
+std::vector<Bits> uniform_bits(const ModelShape& shape, Size size, Bits bits);
+// The same, but what is resident is taken as it is held (unless its bitwidth was given by hand or left the store).
+std::vector<Bits> resident_bits(const PlanningView& view, const Residency& residency, Size size, Bits bits);
+
+// The plan that runs `bits` on one device: rows first, then each layer's loads, one a bitwidth, lowest first, then the exit
+// head; what is resident at the plan's bits is not loaded. Nothing is kept. Predicted and explain are left empty.
+Plan assemble(const PlanningView& view, const Residency& residency, DeviceId device, int depth, std::vector<Bits> bits);
+
+// Keeps the plan's first `most` shards, bottom layers first, as far as they fit in `room`; then residents that it uses.
+void keep_bottom_up(const PlanningView& view, const Residency& residency, Plan& plan, size_t most, Bytes room);
+
+// "3x4"
+std::string to_string(Size size);
+
+}  // namespace tessera

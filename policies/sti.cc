@@ -1,0 +1,271 @@
+// Plans submodel, bitwidths and loads so that a request neither stalls nor runs late: STI's two-stage planner.
+//
+// Optimises: depth, then width, that compute allows in the latency; then bits of the most important shards.
+// Algorithm: 1. compute planning: deepest, then widest n x m with n * T_comp(m), overheads and layer 0's load in the target
+//            2. pass 1: one bitwidth for every shard that is not resident, the highest that keeps all accumulated IO budgets
+//            3. pass 2: in importance order, raise shards through the store's bitwidths up to exact while budgets last
+//            4. the replay decides: where memory stalls it or makes it too big, lower the least important upgrades first,
+//               then the uniform bits, then width, then depth
+// Reference: Guo, Choe, Lin, "STI: Turbocharge NLP Inference at the Edge via Elastic Pipelining", ASPLOS 2023, section 5;
+//            AIB recurrence of its Fig. 6. Here no budget is ever overdrawn (its prototype stops one shard too late), no
+//            bitwidth of the store is skipped, and what cannot be on time is infeasible instead of late.
+// Cost:      O(sizes * bitwidths * nm) additions, one replay where no memory stalls; else O(log) replays of each stage.
+// Knobs:     pass1 (highest): highest | lowest uniform bitwidth of pass 1 (its prototype: lowest)
+//            slack (keep): keep | io: whether IO may use what compute leaves of the target (always where IO binds)
+//            fill (needed): needed | all: the preload buffer holds, bottom layers first, what spares compute a stall,
+//            or all that fits
+#include <optional>
+
+#include "framework/registry.h"
+#include "policies/parts/assembly.h"
+#include "policies/parts/importance.h"
+#include "policies/parts/io_plan.h"
+#include "policies/parts/knobs.h"
+#include "policies/parts/nearest.h"
+#include "policies/parts/preload_buffer.h"
+#include "policies/parts/size_search.h"
+#include "policies/parts/sti_reasons.h"
+
+namespace tessera {
+namespace {
+
+struct Settings {
+  Choices choices;
+  bool lowest_first = false;  // pass 1
+  bool slack_to_io = false;
+  bool fill_all = false;
+};
+
+// Where the planner starts: a size, its uniform bitwidth, and how long layer 0 may be waited for.
+struct Start {
+  Size size;
+  Bits base = kAbsent;
+  Head head = Head::kLayerZero;
+};
+
+// One decision under one residency.
+class Planner {
+ public:
+  Planner(Trials& trials, const Settings& settings)
+      : trials_(trials), view_(trials.view()), settings_(settings), costs_(view_, settings.choices.device) {}
+
+  Result<Decision> decide() {
+    const std::optional<Start> start = plan_compute();
+    if (start) {
+      if (auto plan = plan_io(*start)) return Decision{std::move(*plan)};
+      if (auto plan = degrade(start->size)) return Decision{std::move(*plan)};
+    }
+    TESSERA_TRY(trials_.status());
+    const auto smaller = largest_size(settings_.choices, [&](Size size) { return fits_at_all(size); });
+    if (smaller) {
+      if (auto plan = degrade(*smaller)) return Decision{std::move(*plan)};
+    }
+    TESSERA_TRY(trials_.status());
+    return decide_among_smallest(trials_, settings_.choices, [&](Size size, Bits bits) { return uniform(size, bits); });
+  }
+
+  // Stage A: the deepest, then widest size that computes in time and whose IO, with all slack at the worst, can keep up.
+  std::optional<Start> plan_compute() {
+    const Choices& all = settings_.choices;
+    for (auto depth = all.depths.rbegin(); depth != all.depths.rend(); ++depth)
+      for (auto width = all.widths.rbegin(); width != all.widths.rend(); ++width) {
+        const Size size{*depth, *width};
+        if (!may_compute_in_time(size)) continue;
+        IoPlan io(view_, trials_.residency(), costs_, size);
+        if (const auto start = pass_one(io, size)) return start;
+      }
+    return std::nullopt;
+  }
+
+ private:
+  // A cheap necessary condition: compute alone, at the fastest bitwidth.
+  bool may_compute_in_time(Size size) {
+    for (const Bits bits : settings_.choices.ladder)
+      if (costs_.layer(size.width, bits) * size.depth <= view_.budgets.latency) return true;
+    return false;
+  }
+
+  std::optional<Start> pass_one(IoPlan& io, Size size) {
+    const std::vector<Bits>& ladder = settings_.choices.ladder;
+    const int rungs = static_cast<int>(ladder.size());
+    const auto rung = [&](int i) { return ladder[settings_.lowest_first ? i : rungs - 1 - i]; };
+    bool computes = false;
+    for (int i = 0; i < rungs && !settings_.slack_to_io; ++i) {
+      if (io.start(rung(i), Head::kLayerZero)) return Start{size, rung(i), Head::kLayerZero};
+      computes |= io.computes_in_time();
+    }
+    if (!computes && !settings_.slack_to_io) return std::nullopt;
+    for (int i = 0; i < rungs; ++i)
+      if (io.start(rung(i), Head::kAllSlack)) return Start{size, rung(i), Head::kAllSlack};
+    return std::nullopt;
+  }
+
+  // Stage B, as published; nothing where the replay finds it late or too big.
+  std::optional<Plan> plan_io(const Start& start) {
+    IoPlan io(view_, trials_.residency(), costs_, start.size);
+    io.start(start.base, start.head);
+    const std::vector<Upgrade> upgrades = io.raise(importance(start.size), settings_.choices.ladder);
+    Plan plan = build(start.size, io.bits(), true);
+    if (!trials_.fits(plan)) return std::nullopt;
+    explain_sti(plan, trials_.residency(), start.base, upgrades, upgrades.size());
+    return plan;
+  }
+
+  // The replay found the published plan late or too big: what must give way, least important first.
+  std::optional<Plan> degrade(Size size) {
+    const bool buffer = view_.budgets.preload.n > 0;
+    for (const bool keep : {true, false}) {
+      if (keep && !buffer) continue;
+      for (auto base = settings_.choices.ladder.rbegin(); base != settings_.choices.ladder.rend(); ++base) {
+        Plan plan = build(size, resident_bits(view_, trials_.residency(), size, *base), keep);
+        if (trials_.fits(plan)) return raised(size, *base, std::move(plan), keep);
+      }
+    }
+    return std::nullopt;
+  }
+
+  // As many of pass 2's upgrades, the most important first, as the replay allows above a plan that fits.
+  std::optional<Plan> raised(Size size, Bits base, Plan fitting, bool keep) {
+    IoPlan io(view_, trials_.residency(), costs_, size);
+    std::vector<Upgrade> upgrades;
+    if (io.start(base, settings_.slack_to_io ? Head::kAllSlack : Head::kLayerZero) || io.start(base, Head::kAllSlack))
+      upgrades = io.raise(importance(size), settings_.choices.ladder);
+    const int count = last_that_holds(1, static_cast<int>(upgrades.size()) + 1, [&](int k) {
+      std::vector<Bits> bits = resident_bits(view_, trials_.residency(), size, base);
+      for (int i = 0; i < k; ++i)
+        bits[static_cast<size_t>(upgrades[i].id.layer) * view_.shape.slices + upgrades[i].id.slice] = upgrades[i].to;
+      Plan plan = build(size, std::move(bits), keep);
+      if (!trials_.fits(plan)) return false;
+      fitting = std::move(plan);
+      return true;
+    });
+    explain_sti(fitting, trials_.residency(), base, upgrades, static_cast<size_t>(std::max(count, 0)));
+    return fitting;
+  }
+
+  // At the lowest bitwidth, or at the one that computes fastest.
+  bool fits_at_all(Size size) {
+    const std::vector<Bits>& ladder = settings_.choices.ladder;
+    Bits fastest = ladder.front();
+    for (const Bits bits : ladder)
+      if (costs_.layer(size.width, bits) < costs_.layer(size.width, fastest)) fastest = bits;
+    Plan plan = uniform(size, ladder.front());
+    if (trials_.fits(plan)) return true;
+    if (fastest == ladder.front()) return false;
+    plan = uniform(size, fastest);
+    return trials_.fits(plan);
+  }
+
+  Plan uniform(Size size, Bits bits) { return build(size, resident_bits(view_, trials_.residency(), size, bits), false); }
+
+  Plan build(Size size, std::vector<Bits> bits, bool keep) {
+    Plan plan = assemble(view_, trials_.residency(), settings_.choices.device, size.depth, std::move(bits));
+    if (keep && view_.budgets.preload.n > 0)
+      keep_bottom_up(view_, trials_.residency(), plan, shards_to_keep(size), view_.budgets.preload);
+    return plan;
+  }
+
+  size_t shards_to_keep(Size size) {
+    const size_t all = static_cast<size_t>(size.depth) * size.width;
+    if (settings_.fill_all) return all;
+    if (!kept_for_ || *kept_for_ != size) {
+      kept_for_ = size;
+      kept_ = preload_buffer(view_, settings_.choices, costs_, size, false).shards.size();
+    }
+    return kept_;
+  }
+
+  const std::vector<ShardId>& importance(Size size) {
+    if (ranked_for_ != size) {
+      ranked_for_ = size;
+      ranked_ = by_importance(view_, size);
+    }
+    return ranked_;
+  }
+
+  Trials& trials_;
+  const PlanningView& view_;
+  const Settings& settings_;
+  Costs costs_;
+  Size ranked_for_;
+  std::vector<ShardId> ranked_;
+  std::optional<Size> kept_for_;
+  size_t kept_ = 0;
+};
+
+class Sti final : public Policy {
+ public:
+  std::string_view name() const override { return TESSERA_PLUGIN_NAME; }
+  std::string_view summary() const override {
+    return "elastic shards, accumulated IO budgets, preload buffer (STI: Guo, Choe, Lin, ASPLOS 2023)";
+  }
+  std::vector<KnobDescription> knobs() const override {
+    return {{"pass1", "", "highest", "uniform bitwidth of pass 1: highest that IO sustains (paper), or lowest (prototype)"},
+            {"slack", "", "keep", "what compute leaves of the target: keep it (as published), or io may use it"},
+            {"fill", "", "needed", "preload buffer, bottom layers first: what spares compute a stall (needed), or all"}};
+  }
+
+  // The buffer of the submodel that this request would run if its first layers were resident.
+  Result<Residency> preload(const PlanningView& view) override {
+    TESSERA_ASSIGN(const Settings settings, understood(view));
+    if (view.budgets.preload.n <= 0) return Residency{};
+    Costs costs(view, settings.choices.device);
+    for (const Size size : sizes_to_preload(view, settings, costs)) {
+      const Residency wanted = preload_buffer(view, settings.choices, costs, size, settings.fill_all);
+      if (wanted.shards.empty()) continue;
+      Trials trials(view, wanted);
+      TESSERA_ASSIGN(const Decision decision, Planner(trials, settings).decide());
+      const Plan* plan = std::get_if<Plan>(&decision);
+      // The buffer is made for one size: with it, exactly that (or more) must become possible.
+      if (plan != nullptr && (plan->depth > size.depth || (plan->depth == size.depth && plan->width() >= size.width)))
+        return wanted;
+    }
+    return Residency{};
+  }
+
+  Result<Decision> decide(const PlanningView& view) override {
+    TESSERA_ASSIGN(const Settings settings, understood(view));
+    Trials trials(view, view.residency);
+    return Planner(trials, settings).decide();
+  }
+
+ private:
+  Result<Settings> understood(const PlanningView& view) const {
+    TESSERA_TRY(check_knob_names(*this, view.knobs));
+    Settings out;
+    TESSERA_ASSIGN(out.choices, choices_of(view));
+    TESSERA_ASSIGN(const std::string pass1, knob_choice(view.knobs, "pass1", {"highest", "lowest"}));
+    TESSERA_ASSIGN(const std::string slack, knob_choice(view.knobs, "slack", {"keep", "io"}));
+    TESSERA_ASSIGN(const std::string fill, knob_choice(view.knobs, "fill", {"needed", "all"}));
+    out.lowest_first = pass1 == "lowest";
+    out.slack_to_io = slack == "io";
+    out.fill_all = fill == "all";
+    return out;
+  }
+
+  // The largest size if its buffer is resident, then what a cold request would run.
+  static std::vector<Size> sizes_to_preload(const PlanningView& view, const Settings& settings, Costs& costs) {
+    std::vector<Size> out;
+    const auto size = largest_size(settings.choices, [&](Size candidate) {
+      const Residency buffer = preload_buffer(view, settings.choices, costs, candidate, settings.fill_all);
+      Trials trials(view, buffer);
+      Settings one = settings;
+      one.choices.depths = {candidate.depth};
+      one.choices.widths = {candidate.width};
+      return Planner(trials, one).plan_compute().has_value();
+    });
+    if (size) out.push_back(*size);
+    const Residency none;
+    Trials cold(view, none);
+    const Result<Decision> decision = Planner(cold, settings).decide();
+    if (decision.ok())
+      if (const Plan* plan = std::get_if<Plan>(&*decision)) out.push_back({plan->depth, plan->width()});
+    return out;
+  }
+};
+
+}  // namespace
+
+TESSERA_REGISTER_POLICY(Sti)
+
+}  // namespace tessera
