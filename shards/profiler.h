@@ -42,6 +42,7 @@ struct ProfileOptions {
   int check_plans = 128;           // random plans that the reported error is taken over
   int max_tokens = 128;            // longer rows are cut
   uint64_t seed = 1;
+  std::string version = "unknown";                         // of the program, kept in the profile
   bool fresh = false;                                      // do not take up a partial profile
   const std::atomic<bool>* cancel = nullptr;               // kCancelled; what was measured is kept
   std::function<void(const ProfileProgress&)> progress{};  // caller's thread, at most a few times a second
