@@ -100,7 +100,7 @@ Result<Tally> run_all(const EvalFlags& flags, OpenedSession& opened, const Datas
     const Example& example = data.examples[static_cast<size_t>(i)];
     const Encoding encoding = encode_text(*opened.model.tokenizer, {example.a, example.b, data.pairs}, shape.max_tokens);
     tally.truncated += encoding.truncated;
-    if (i == 0) TESSERA_TRY(fill_preload(*opened.session, options, encoding.tokens()));
+    if (i == 0) TESSERA_TRY(opened.session->preload(options, encoding.tokens()));
     TESSERA_ASSIGN(const Answer answer, opened.session->run(options, encoding.ids, encoding.types));
     count(answer, example, options.budgets, tally);
     if (predictions != nullptr) TESSERA_TRY(predictions->append(prediction_line(i, example, answer).dump() + '\n'));
@@ -186,6 +186,7 @@ Result<int> execute(const EvalFlags& flags) {
   if (wanted) TESSERA_TRY(predictions.open(flags.predictions));
   TESSERA_ASSIGN(Tally tally, run_all(flags, *opened, data, options, wanted ? &predictions : nullptr));
   if (wanted) TESSERA_TRY(predictions.commit());
+  opened->save_learned_costs();
   if (flags.output.json)
     print_json(document(*opened, options, flags.data, tally));
   else

@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "configs/loader.h"
+
 namespace tessera {
 namespace {
 
@@ -30,16 +32,68 @@ std::vector<std::string> wanted_devices(const MachineFlags& flags) {
   return flags.devices;
 }
 
+// Computes only on the named devices.
+Status keep_devices(const std::vector<std::string>& wanted, Platform& platform) {
+  std::vector<std::string> known;
+  for (const DeviceDescription& d : platform.devices)
+    if (d.kind != DeviceKind::kStorage) known.push_back(d.name);
+  for (const std::string& name : wanted)
+    if (std::find(known.begin(), known.end(), name) == known.end())
+      return Error{ErrorCode::kInvalid, "--devices: " + unknown_name("device", name, known)};
+  for (DeviceDescription& d : platform.devices) {
+    const bool named = std::find(wanted.begin(), wanted.end(), d.name) != wanted.end();
+    if (d.kind == DeviceKind::kStorage || wanted.empty() || named) continue;
+    d.available = false;
+    d.why = "not among --devices";
+  }
+  return {};
+}
+
+Result<OpenedMachine> described_machine(const MachineFlags& flags, const ModelShape& shape) {
+  if (flags.bandwidth.value > 0 || flags.threads > 0)
+    return Error{ErrorCode::kInvalid,
+                 "--bandwidth and --threads are for this machine; " + flags.platform + " tells its own"};
+  OpenedMachine opened;
+  TESSERA_ASSIGN(opened.machine, load_platform(flags.platform, shape));
+  TESSERA_TRY(keep_devices(wanted_devices(flags), opened.machine.platform));
+  return opened;
+}
+
+// Without a store there is nothing to calibrate with: the backends' own estimates answer.
+void set_guesses(Machine& machine, const ModelShape& shape) {
+  for (size_t d = 0; d < machine.bindings.size(); ++d) {
+    const DeviceBinding binding = machine.bindings[d];
+    machine.costs->set_guess(static_cast<DeviceId>(d), [binding, &shape](const CostKey& key) {
+      return binding.backend->estimate(binding.device, key, shape);
+    });
+  }
+}
+
+Result<OpenedMachine> this_machine(const MachineFlags& flags, const OpenedModel& model, bool cold) {
+  OpenedMachine opened;
+  TESSERA_ASSIGN(opened.machine, local_machine(flags.backend_options(), wanted_devices(flags)));
+  if (!model.store) {
+    set_guesses(opened.machine, model.shape);
+    return opened;
+  }
+  CalibrationOptions options;
+  options.cold = cold;
+  options.version = TESSERA_VERSION;
+  TESSERA_ASSIGN(opened.calibration, calibrate(opened.machine, *model.store, options));
+  return opened;
+}
+
 }  // namespace
 
-Result<Machine> open_machine(const MachineFlags& flags, const ModelShape& shape, bool plan_only) {
-  (void)shape;
-  if (!flags.platform.empty() && !flags.virtual_time && !plan_only)
+Result<OpenedMachine> open_machine(const MachineFlags& flags, const OpenedModel& model, bool cold, bool plan_only) {
+  const bool described = !flags.platform.empty();
+  if (described && !flags.virtual_time && !plan_only)
     return Error{ErrorCode::kInvalid,
                  "--platform " + flags.platform + " describes a machine that is not here; add --virtual"};
-  TESSERA_ASSIGN(Machine machine, local_machine(flags.backend_options(), wanted_devices(flags)));
-  TESSERA_TRY(limit_devices(flags, machine.platform));
-  return machine;
+  TESSERA_ASSIGN(OpenedMachine opened, described ? described_machine(flags, model.shape) : this_machine(flags, model, cold));
+  TESSERA_TRY(limit_devices(flags, opened.machine.platform));
+  if (flags.virtual_time) opened.machine.virtual_time = true;
+  return opened;
 }
 
 }  // namespace tessera

@@ -7,6 +7,7 @@
 #include <spdlog/spdlog.h>
 #include <xxhash.h>
 
+#include "configs/loader.h"
 #include "tools/interrupt.h"
 #include "tools/terminal.h"
 
@@ -85,6 +86,14 @@ Status load_parts(OpenedModel& model, bool cold, uint64_t seed) {
   return {};
 }
 
+Result<OpenedModel> open_shape(const ModelFlags& flags, uint64_t seed) {
+  if (!flags.model.empty()) return Error{ErrorCode::kInvalid, "--model and --shape are two models; give one"};
+  OpenedModel model;
+  TESSERA_ASSIGN(model.shape, load_shape(flags.shape));
+  model.profile.model = random_importance(model.shape, seed);
+  return model;
+}
+
 }  // namespace
 
 std::string embedded_model_directory() {
@@ -104,6 +113,7 @@ Result<std::string> store_directory(const std::string& directory) {
 }
 
 Result<OpenedModel> open_model(const ModelFlags& flags, uint64_t seed) {
+  if (!flags.shape.empty()) return open_shape(flags, seed);
   OpenedModel model;
   const std::string wanted = flags.model.empty() ? embedded_model_directory() : flags.model;
   TESSERA_ASSIGN(model.directory, store_directory(wanted));

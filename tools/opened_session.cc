@@ -1,6 +1,8 @@
 // Opens model, machine and session.
 #include "tools/opened_session.h"
 
+#include <spdlog/spdlog.h>
+
 namespace tessera {
 
 Result<std::unique_ptr<OpenedSession>> open_session(const ModelFlags& model, const MachineFlags& machine,
@@ -9,16 +11,19 @@ Result<std::unique_ptr<OpenedSession>> open_session(const ModelFlags& model, con
   auto opened = std::make_unique<OpenedSession>();
   TESSERA_ASSIGN(opened->model, open_model(model, output.seed));
   TESSERA_TRY(check_fits(request, opened->model.shape));
-  TESSERA_ASSIGN(opened->machine, open_machine(machine, opened->model.shape, plan_only));
+  TESSERA_ASSIGN(OpenedMachine here, open_machine(machine, opened->model, model.cold, plan_only));
+  opened->machine = std::move(here.machine);
+  opened->calibration = std::move(here.calibration);
   const Bytes tokenizer{opened->model.tokenizer ? opened->model.tokenizer->resident_bytes() : 0};
   TESSERA_ASSIGN(opened->session, Session::open(opened->model.shape, opened->model.store.get(), opened->model.profile.model,
                                                 opened->machine, tokenizer));
   return opened;
 }
 
-Status fill_preload(Session& session, const RequestOptions& options, int tokens) {
-  TESSERA_ASSIGN(const auto planned, session.plan(options, tokens));
-  return planned->infeasible ? Status() : session.preload(*planned);
+void OpenedSession::save_learned_costs() {
+  if (machine.virtual_time || calibration.path.empty()) return;
+  const Status saved = save_learned(machine, calibration);
+  if (!saved.ok()) spdlog::warn("{}", saved.error().message);
 }
 
 }  // namespace tessera

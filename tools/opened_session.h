@@ -12,13 +12,13 @@ namespace tessera {
 struct OpenedSession {
   OpenedModel model;
   Machine machine;
+  Calibration calibration;
   std::unique_ptr<Session> session;
+  // What the cost models learned from this process's runs goes into the machine's file; a failure is only a warning.
+  void save_learned_costs();
 };
 
 Result<std::unique_ptr<OpenedSession>> open_session(const ModelFlags& model, const MachineFlags& machine,
                                                     const RequestFlags& request, const OutputFlags& output, bool plan_only);
-
-// Loads what such a request should find in memory when it arrives; not part of any latency.
-Status fill_preload(Session& session, const RequestOptions& options, int tokens);
 
 }  // namespace tessera

@@ -141,7 +141,7 @@ Result<int> execute(const PlanFlags& flags) {
   TESSERA_ASSIGN(const auto opened, open_session(flags.model, flags.machine, flags.request, flags.output, true));
   TESSERA_ASSIGN(std::vector<Planned> list, requests(flags, opened->model));
   const RequestOptions options = request_options(flags.request, flags.output, kDefaultLatency, kDefaultMemory);
-  TESSERA_TRY(fill_preload(*opened->session, options, list.front().tokens));
+  TESSERA_TRY(opened->session->preload(options, list.front().tokens));
   for (Planned& planned : list) { TESSERA_ASSIGN(planned.request, opened->session->plan(options, planned.tokens)); }
   if (!flags.trace.empty()) TESSERA_TRY(write_trace(flags.trace, opened->machine.platform, list));
   if (flags.output.json)

@@ -129,7 +129,7 @@ class Run {
   Status fill_preload(int tokens) {
     if (preloaded_) return {};
     preloaded_ = true;
-    return tessera::fill_preload(*opened_.session, options_, tokens);
+    return opened_.session->preload(options_, tokens);
   }
 
   void show(const Answered& last) {
@@ -177,6 +177,7 @@ class Run {
     return {{"start_to_first_answer_ms", first_.total.ms()},
             {"process_start_ms", first_.process.ms()},
             {"open_ms", first_.open.ms()},
+            {"calibrate_ms", opened_.calibration.took.ms()},
             {"plan_ms", first_.plan.ms()},
             {"io_wait_ms", first_.io.ms()},
             {"compute_ms", first_.compute.ms()},
@@ -226,6 +227,7 @@ Result<int> execute(const RunFlags& flags) {
   if (flags.text.any()) { TESSERA_ASSIGN(texts, read_texts(flags.text, opened->model.shape)); }
   Run run(flags, *opened);
   TESSERA_TRY(run.all(texts));
+  opened->save_learned_costs();
   if (!flags.trace.empty()) TESSERA_TRY(run.write_trace());
   return run.finish();
 }

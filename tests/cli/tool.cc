@@ -1,0 +1,85 @@
+// Spawns processes with their output in files.
+#include "tests/cli/tool.h"
+
+#include <chrono>
+#include <csignal>
+#include <cstdlib>
+#include <stdexcept>
+#include <thread>
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "tests/support/tiny_model.h"
+
+namespace tessera::testing {
+namespace {
+
+const std::string kBinary = std::string(TESSERA_BINARY_DIR) + "/bin/tessera";
+
+std::vector<char*> pointers(std::vector<std::string>& strings) {
+  std::vector<char*> list;
+  for (std::string& s : strings) list.push_back(s.data());
+  list.push_back(nullptr);
+  return list;
+}
+
+pid_t start(const std::vector<std::string>& arguments, const std::vector<std::string>& environment, const std::string& out,
+            const std::string& err) {
+  std::vector<std::string> argv{kBinary};
+  argv.insert(argv.end(), arguments.begin(), arguments.end());
+  std::vector<std::string> env{"PATH=/usr/bin:/bin", "HOME=/nonexistent", "TERM=dumb",
+                               "XDG_CACHE_HOME=" + std::string(TESSERA_BINARY_DIR) + "/test-cache"};
+  for (const std::string& e : environment) {
+    std::erase_if(env, [&](const std::string& old) { return old.starts_with(e.substr(0, e.find('=') + 1)); });
+    env.push_back(e);
+  }
+  // Sanitizer and emulator settings of the test's own run reach the tool.
+  for (const char* name : {"LD_LIBRARY_PATH", "ASAN_OPTIONS", "UBSAN_OPTIONS", "TSAN_OPTIONS"})
+    if (const char* value = std::getenv(name)) env.push_back(std::string(name) + "=" + value);
+  const pid_t child = fork();
+  if (child != 0) return child;
+  dup2(open("/dev/null", O_RDONLY), STDIN_FILENO);
+  dup2(open(out.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600), STDOUT_FILENO);
+  dup2(open(err.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600), STDERR_FILENO);
+  execve(kBinary.c_str(), pointers(argv).data(), pointers(env).data());
+  _exit(127);
+}
+
+ToolRun finish(pid_t child, const std::string& out, const std::string& err) {
+  int status = 0;
+  if (child < 0 || waitpid(child, &status, 0) != child) throw std::runtime_error("cannot run " + kBinary);
+  ToolRun run;
+  run.code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+  run.out = slurp(out);
+  run.err = slurp(err);
+  return run;
+}
+
+const TinyStore& shared_store() {
+  static const TinyStore store = make_tiny_store();
+  return store;
+}
+
+}  // namespace
+
+ToolRun tessera(const std::vector<std::string>& arguments, const std::vector<std::string>& environment) {
+  mkdir((std::string(TESSERA_BINARY_DIR) + "/test-cache").c_str(), 0700);
+  const TemporaryFolder folder;
+  return finish(start(arguments, environment, folder / "out", folder / "err"), folder / "out", folder / "err");
+}
+
+ToolRun tessera_signalled(const std::vector<std::string>& arguments, int signal, int after_ms) {
+  const TemporaryFolder folder;
+  const pid_t child = start(arguments, {}, folder / "out", folder / "err");
+  std::this_thread::sleep_for(std::chrono::milliseconds(after_ms));
+  kill(child, signal);  // a zombie until finish() waits: never another process
+  return finish(child, folder / "out", folder / "err");
+}
+
+const std::string& tiny_store() { return shared_store().directory; }
+const std::string& tiny_checkpoint() { return shared_store().checkpoint; }
+
+}  // namespace tessera::testing

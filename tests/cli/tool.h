@@ -1,0 +1,26 @@
+// Runs the built `tessera` as a user would, and keeps what it said.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+namespace tessera::testing {
+
+struct ToolRun {
+  int code = -1;  // 128 + signal where one killed it
+  std::string out, err;
+  nlohmann::json json() const { return nlohmann::json::parse(out); }  // throws where stdout is not JSON alone
+};
+
+// The cache (calibration, imported stores) is TESSERA_BINARY_DIR/test-cache unless `environment` ("NAME=value") says else.
+ToolRun tessera(const std::vector<std::string>& arguments, const std::vector<std::string>& environment = {});
+// The same, with a signal `after_ms` later; it is not sent where the process has ended.
+ToolRun tessera_signalled(const std::vector<std::string>& arguments, int signal, int after_ms);
+
+// A store with two layers of four slices, unprofiled, made once per process; its texts are words like "w5".
+const std::string& tiny_store();
+const std::string& tiny_checkpoint();
+
+}  // namespace tessera::testing

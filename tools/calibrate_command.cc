@@ -1,0 +1,69 @@
+// Measures the devices of this machine and prints what was found.
+#include <cstdio>
+
+#include "tools/commands.h"
+#include "tools/flags.h"
+#include "tools/machine_source.h"
+#include "tools/terminal.h"
+
+namespace tessera {
+namespace {
+
+struct CalibrateFlags {
+  OutputFlags output;
+  ModelFlags model;
+  MachineFlags machine;
+};
+
+Result<int> execute(const CalibrateFlags& flags) {
+  TESSERA_ASSIGN(const OpenedModel model, open_model(flags.model, flags.output.seed));
+  TESSERA_ASSIGN(Machine machine, local_machine(flags.machine.backend_options(), {}));
+  CalibrationOptions options;
+  options.cold = flags.model.cold;
+  options.again = true;
+  options.version = TESSERA_VERSION;
+  TESSERA_ASSIGN(const Calibration calibration, calibrate(machine, *model.store, options));
+  const std::vector<DeviceFigure> figures = device_figures(machine, model.shape);
+  if (flags.output.json) {
+    Json document = new_document();
+    document["calibration"] = {{"path", calibration.path.empty() ? Json(nullptr) : Json(calibration.path)},
+                               {"fingerprint", calibration.fingerprint},
+                               {"created", calibration.created},
+                               {"took_ms", calibration.took.ms()}};
+    Json& list = document["figures"] = Json::array();
+    for (const DeviceFigure& figure : figures)
+      list.push_back({{"device", figure.device},
+                      {"task", figure.what},
+                      {"mean_ms", figure.estimate.mean.ms()},
+                      {"p95_ms", figure.estimate.p95.ms()},
+                      {"bytes_per_second", figure.rate.value > 0 ? Json(figure.rate.value) : Json(nullptr)},
+                      {"provenance", to_string(figure.estimate.provenance)},
+                      {"samples", figure.estimate.samples}});
+    print_json(document);
+    return 0;
+  }
+  std::printf("%s, measured in %s\n", calibration.fingerprint.c_str(), to_string(calibration.took).c_str());
+  for (const DeviceFigure& figure : figures)
+    std::printf("  %s %s\n", pad(figure.device, 8).c_str(), figure_line(figure).c_str());
+  std::printf("%s\n", calibration.path.empty() ? "not kept: the cache folder cannot be written" : calibration.path.c_str());
+  return 0;
+}
+
+}  // namespace
+
+int calibrate_command(int argc, const char* const* argv) {
+  CLI::App app("Measures the devices of this machine; writes the calibration file.", "calibrate");
+  app.footer("Example: tessera calibrate --cold");
+  CalibrateFlags flags;
+  add_model_flags(app, flags.model);
+  app.add_option("--threads", flags.machine.threads, "Threads of the CPU (default: all cores)")
+      ->type_name("K")
+      ->check(CLI::Range(1, 4096));
+  add_bandwidth_flag(app, flags.machine);
+  add_output_flags(app, flags.output);
+  if (const auto code = parse_flags(app, argc, argv)) return *code;
+  const auto code = execute(flags);
+  return code.ok() ? *code : fail("calibrate", code.error(), flags.output.json);
+}
+
+}  // namespace tessera

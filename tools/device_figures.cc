@@ -1,0 +1,67 @@
+// Asks cost models for a few typical tasks.
+#include "tools/machine_source.h"
+
+namespace tessera {
+namespace {
+
+constexpr int kFigureTokens = 64;
+
+DeviceFigure load_figure(const Machine& machine, DeviceId device, Bytes bytes) {
+  CostKey key;
+  key.device = device;
+  key.op = Op::kLoadShards;
+  key.reads = 1;
+  key.bytes = bytes.n;
+  const Estimate estimate = machine.costs->estimate(key);
+  const double seconds = estimate.mean.seconds();
+  return {machine.platform.devices[device].name,
+          "load " + to_string(bytes),
+          estimate,
+          {seconds > 0 ? static_cast<double>(bytes.n) / seconds : 0}};
+}
+
+DeviceFigure layer_figure(const Machine& machine, DeviceId device, const ModelShape& shape, Bits bits) {
+  CostKey key;
+  key.device = device;
+  key.op = Op::kLayer;
+  key.tokens = kFigureTokens;
+  key.slices = static_cast<uint8_t>(shape.slices);
+  key.bits[static_cast<size_t>(bits_level(bits))] = static_cast<uint8_t>(shape.slices);
+  const std::string name = bits == kExact ? "exact" : std::to_string(bits) + " bits";
+  return {machine.platform.devices[device].name,
+          "layer, " + std::to_string(kFigureTokens) + " tokens, " + std::to_string(shape.slices) + " slices, " + name,
+          machine.costs->estimate(key),
+          {0}};
+}
+
+}  // namespace
+
+std::string figure_line(const DeviceFigure& figure) {
+  std::string line = figure.what;
+  line.append(line.size() < 44 ? 44 - line.size() : 1, ' ');
+  line += to_string(figure.estimate.mean) + " (p95 " + to_string(figure.estimate.p95) + ")";
+  if (figure.rate.value > 0) line += ", " + to_string(figure.rate);
+  line += "; ";
+  line += to_string(figure.estimate.provenance);
+  if (figure.estimate.samples > 0) line += ", " + std::to_string(figure.estimate.samples) + " samples";
+  return line;
+}
+
+std::vector<DeviceFigure> device_figures(const Machine& machine, const ModelShape& shape) {
+  std::vector<DeviceFigure> figures;
+  for (size_t d = 0; d < machine.platform.devices.size(); ++d) {
+    const DeviceDescription& device = machine.platform.devices[d];
+    const auto id = static_cast<DeviceId>(d);
+    if (!device.available) continue;
+    if (device.kind == DeviceKind::kStorage) {
+      for (const Bytes bytes : {kib(4), kib(64), mib(1)}) figures.push_back(load_figure(machine, id, bytes));
+    } else {
+      for (const Bits bits : shape.bitwidths)
+        if (bits == shape.bitwidths.front() || bits == 6 || bits == kExact)
+          figures.push_back(layer_figure(machine, id, shape, bits));
+    }
+  }
+  return figures;
+}
+
+}  // namespace tessera
