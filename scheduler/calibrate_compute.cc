@@ -11,7 +11,7 @@
 namespace tessera::calibration {
 namespace {
 
-constexpr int kLeastRounds = 3, kMostRounds = 7;
+constexpr int kLeastRounds = 3, kMostRounds = 9;
 // Weights of one bitwidth that are used in turn: more than a cache holds, not more than a small machine does.
 constexpr int64_t kPoolBytes = 16 << 20;
 constexpr int64_t kReadBehind = 64;  // shard_format.h: readable bytes behind a coded shard

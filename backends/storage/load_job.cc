@@ -160,6 +160,7 @@ void LoadJob::check_arrived() {
   while (!stopped() && arrived_ < chunks_.size() && chunks_[arrived_].complete && chunks_[arrived_].release <= now) {
     for (; checked_ < chunks_[arrived_].ends && !stopped(); ++checked_) check_extent(reads_[checked_]);
     ++arrived_;
+    if (pace_->limited()) pace_->delivered(WallClock::instance().now());
   }
 }
 

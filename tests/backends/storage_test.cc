@@ -339,9 +339,18 @@ TEST(StorageDevice, CopiesOnlyWhatFits) {
 
 TEST(Pace, MovesBytesOneReadAfterAnother) {
   storage::Pace pace({1e6});
-  EXPECT_EQ(pace.end_of(1000, milliseconds(100)), milliseconds(101) - microseconds(200));  // a gap is forgiven
-  EXPECT_EQ(pace.end_of(1000, milliseconds(100)), milliseconds(102) - microseconds(200));
-  EXPECT_EQ(pace.end_of(1000, milliseconds(500)), milliseconds(501) - microseconds(200));  // idle time is lost
+  EXPECT_EQ(pace.end_of(1000, milliseconds(100)), milliseconds(101));
+  EXPECT_EQ(pace.end_of(1000, milliseconds(100)), milliseconds(102));
+  EXPECT_EQ(pace.end_of(1000, milliseconds(500)), milliseconds(501));  // idle time is lost
+}
+
+TEST(Pace, ForgivesALateWakeUpWhereTheNextLoadFollowsAtOnce) {
+  storage::Pace pace({1e6});
+  EXPECT_EQ(pace.end_of(1000, milliseconds(100)), milliseconds(101));
+  pace.delivered(milliseconds(103));  // 2 ms late
+  EXPECT_EQ(pace.end_of(1000, milliseconds(103) + microseconds(50)), milliseconds(102));
+  pace.delivered(milliseconds(103) + microseconds(60));
+  EXPECT_EQ(pace.end_of(1000, milliseconds(104)), milliseconds(105));  // not at once: the disk was idle
 }
 
 }  // namespace
