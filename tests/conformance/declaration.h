@@ -13,12 +13,12 @@ struct Excuse {
 };
 
 struct Declaration {
-  std::string_view backend;               // registered name
-  bool computes = true;                   // false: results are not compared
-  bool probe_unavailable = false;         // true: contract tests run even on devices that are not available
-  double tolerance = 0;                   // largest |got - reference| / max |reference| over an output
-  std::vector<Excuse> unsupported;        // cannot, by nature: shown as skipped with the reason
-  std::vector<Excuse> expected_failures;  // not yet: must fail; a pass is an error ("stale excuse")
+  std::string_view backend{};               // registered name
+  bool computes = true;                     // false: does no real work, so results are not compared
+  bool probe_unavailable = false;           // true: contract tests run even on devices that are not available
+  double tolerance = 0;                     // largest |got - reference| / max |reference| over an output
+  std::vector<Excuse> unsupported{};        // cannot, by nature: shown as skipped with the reason
+  std::vector<Excuse> expected_failures{};  // not yet: must fail; a pass is an error ("stale excuse")
 };
 
 // All declarations that were compiled into the suite.
