@@ -173,7 +173,6 @@ class Adversarial final : public Policy {
 };
 
 }  // namespace
-
-TESSERA_REGISTER_POLICY(Adversarial)
-
 }  // namespace tessera
+
+TESSERA_REGISTER_POLICY(tessera::Adversarial)

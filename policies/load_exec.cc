@@ -41,7 +41,6 @@ class LoadExec final : public Policy {
 };
 
 }  // namespace
-
-TESSERA_REGISTER_POLICY(LoadExec)
-
 }  // namespace tessera
+
+TESSERA_REGISTER_POLICY(tessera::LoadExec)

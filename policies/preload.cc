@@ -170,7 +170,6 @@ class Preload final : public Policy {
 };
 
 }  // namespace
-
-TESSERA_REGISTER_POLICY(Preload)
-
 }  // namespace tessera
+
+TESSERA_REGISTER_POLICY(tessera::Preload)

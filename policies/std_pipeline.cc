@@ -39,7 +39,6 @@ class StdPipeline final : public Policy {
 };
 
 }  // namespace
-
-TESSERA_REGISTER_POLICY(StdPipeline)
-
 }  // namespace tessera
+
+TESSERA_REGISTER_POLICY(tessera::StdPipeline)

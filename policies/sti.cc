@@ -265,7 +265,6 @@ class Sti final : public Policy {
 };
 
 }  // namespace
-
-TESSERA_REGISTER_POLICY(Sti)
-
 }  // namespace tessera
+
+TESSERA_REGISTER_POLICY(tessera::Sti)
