@@ -1,5 +1,6 @@
 // Checks computed results against framework/reference_ops, and devices against themselves where bits must be equal.
 #include <cmath>
+#include <cstdio>
 #include <cstring>
 
 #include "framework/reference_ops.h"
