@@ -34,7 +34,7 @@ class CpuBackend final : public Backend {
  public:
   explicit CpuBackend(const BackendOptions& options)
       : runner_(options.threads),
-        lane_([this](const Task& t, const Operands& o, const auto& stop) { return execute(t, o, stop); }) {}
+        lane_(runner_, [this](const Task& t, const Operands& o, const auto& stop) { return execute(t, o, stop); }) {}
 
   std::vector<DeviceDescription> describe() const override;
   Support supports(int device, const CostKey& key, const ModelShape& shape) const override;

@@ -14,7 +14,6 @@ namespace tessera::cpu::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
 using U32 = hn::Rebind<uint32_t, F32>;
-using I32 = hn::Rebind<int32_t, F32>;
 
 // `count` (a multiple of kLanes) stored elements at `from`, as fp32.
 template <typename Stored>
@@ -67,8 +66,8 @@ struct Lookup<kLaneBits> {
   }
 };
 
-// Registers hold the dictionary up to these bits; beyond, gathers are faster (or the only way).
-inline constexpr int kRegisterBits = kLanes == 16 ? 7 : kLanes == 8 ? 4 : 3;
+// Registers hold the dictionary up to these bits; beyond, scalar loads are faster than gathers (measured on Zen 5).
+inline constexpr int kRegisterBits = kLanes == 16 ? 7 : kLanes == 8 ? 4 : 2;
 
 // Dictionaries shorter than a register are repeated to fill one.
 template <int kBits>
@@ -100,7 +99,9 @@ void decode_rows(const uint8_t* HWY_RESTRICT indices, const float* dictionary, s
         const auto lanes = hn::IndicesFromVec(d, hn::And(index, hn::Set(du, kLanes - 1)));
         hn::Store(lookup(index, lanes), d, to + v * kLanes);
       } else {
-        hn::Store(hn::GatherIndex(d, entries.entries, hn::BitCast(I32(), index)), d, to + v * kLanes);
+        HWY_ALIGN uint32_t at[kLanes];
+        hn::Store(index, du, at);
+        for (int i = 0; i < kLanes; ++i) to[v * kLanes + i] = entries.entries[at[i]];
       }
     }
   }
@@ -136,6 +137,14 @@ HWY_INLINE void put_outliers_of(const CodedMatrix& m, int panel, float* to) {
     case ElementType::kBf16:
       return put_outliers<Position, hwy::bfloat16_t>(m, panel, to);
   }
+}
+
+// A byte is an index: nothing to unpack.
+template <>
+HWY_INLINE void decode_rows<8>(const uint8_t* HWY_RESTRICT indices, const float* dictionary, size_t rows,
+                               float* HWY_RESTRICT to) {
+  const Dictionary<8> entries(dictionary);
+  for (size_t i = 0; i < rows * kPanel; ++i) to[i] = entries.entries[indices[i]];
 }
 
 using RowsFunction = void (*)(const uint8_t*, const float*, size_t, float*);

@@ -12,7 +12,7 @@ namespace {
 
 // How long each side spins: the lane longer than an executor takes from one task's end to the next one's start.
 constexpr Duration kLaneSpin = microseconds(40);
-constexpr Duration kWaiterSpin = microseconds(5);
+constexpr Duration kWaiterSpin = microseconds(40);  // what waking the lane takes
 
 // Polls until `done` or `span` has passed.
 template <typename Done>
@@ -30,7 +30,8 @@ bool spin(Duration span, const Done& done) {
 
 }  // namespace
 
-Lane::Lane(Execute execute) : execute_(std::move(execute)), thread_([this] { serve(); }) {}
+Lane::Lane(StageRunner& runner, Execute execute)
+    : runner_(runner), execute_(std::move(execute)), thread_([this] { serve(); }) {}
 
 Lane::~Lane() {
   {
@@ -84,9 +85,15 @@ Status Lane::wait(Ticket ticket, Duration deadline) {
   if (ticket == kDone) return {};
   if (ticket > submitted_.load()) return Error{ErrorCode::kInvalid, "cpu: ticket " + std::to_string(ticket) + " is unknown"};
   const auto ended = [&] { return ended_.load() >= ticket; };
-  const Duration now = WallClock::instance().now();
-  const Duration left = deadline == kForever ? kForever : deadline - now;
-  if (!spin(left < kWaiterSpin ? std::max(left, Duration{}) : kWaiterSpin, ended)) {
+  const auto left = [&] {
+    return deadline == kForever ? kForever : std::max(deadline - WallClock::instance().now(), Duration{});
+  };
+  // Help with whatever runs until the ticket has ended; sleep where there is nothing to help with.
+  while (!ended() && left() > Duration{}) {
+    if (!spin(std::min(left(), kWaiterSpin), [&] { return ended() || runner_.open(); })) break;
+    if (!ended()) runner_.help(deadline);
+  }
+  if (!ended() && left() > Duration{}) {
     const auto until = std::chrono::steady_clock::time_point(std::chrono::nanoseconds(deadline.ns));
     std::unique_lock lock(sleep_);
     waiters_.fetch_add(1);

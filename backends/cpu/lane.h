@@ -8,17 +8,17 @@
 #include <mutex>
 #include <thread>
 
+#include "backends/cpu/stages.h"
 #include "framework/backend.h"
 
 namespace tessera::cpu {
 
 // submit: from one thread at a time. wait, cancel: any thread. The lane spins for a moment before it sleeps, because a
-// request's layers follow each other within microseconds; a waiter spins only as long as a small task lasts, because its
-// core may be one that computes.
+// request's layers follow each other within microseconds. Who waits helps: the work joins its core (stages.h).
 class Lane {
  public:
   using Execute = std::function<Status(const Task&, const Operands&, const std::atomic<bool>& stop)>;
-  explicit Lane(Execute execute);
+  Lane(StageRunner& runner, Execute execute);
   ~Lane();  // after every ticket has ended
   Result<Ticket> submit(const Task& task, const Operands& operands);
   Status wait(Ticket ticket, Duration deadline);
@@ -36,6 +36,7 @@ class Lane {
   bool await_work(Ticket served);
   Slot& slot(Ticket t) { return slots_[t % kDepth]; }
 
+  StageRunner& runner_;
   const Execute execute_;
   std::array<Slot, kDepth> slots_;
   alignas(64) std::atomic<Ticket> submitted_{0};

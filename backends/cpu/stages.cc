@@ -1,10 +1,13 @@
 // Claims items of stages and waits between stages by spinning: a stage lasts tens of microseconds.
 #include "backends/cpu/stages.h"
 
+#include <algorithm>
 #include <thread>
 
+#include <tbb/info.h>
 #include <tbb/parallel_for.h>
 
+#include "framework/clock.h"
 #include "hwy/cache_control.h"
 
 namespace tessera::cpu {
@@ -13,50 +16,68 @@ namespace {
 // Pauses before giving the core away: about 20 microseconds, several times what a balanced stage leaves to wait for.
 constexpr int kSpins = 1000;
 
-int arena_threads(int asked) {
-  const int all = tbb::this_task_arena::max_concurrency();
-  return asked <= 0 ? all : asked;
+bool passed(Duration deadline) { return deadline != kForever && WallClock::instance().now() >= deadline; }
+
+void pause(int spins) {
+  if (spins < kSpins) {
+    hwy::Pause();
+  } else {
+    std::this_thread::yield();
+  }
 }
 
 }  // namespace
 
-StageRunner::StageRunner(int threads) : threads_(arena_threads(threads)), arena_(threads_) {}
+StageRunner::StageRunner(int threads)
+    : threads_(threads > 0 ? threads : tbb::info::default_concurrency()), arena_(std::max(threads_ - 1, 1)) {}
 
-void StageRunner::advance(const StagedWork& work, int next) {
-  while (next < work.stages() && work.items(next) == 0) ++next;
+void StageRunner::advance(int next) {
+  while (next < stages_ && work_->items(next) == 0) ++next;
   done_.store(0, std::memory_order_relaxed);
   claim_.store(static_cast<uint64_t>(next) << 32, std::memory_order_release);
 }
 
-void StageRunner::participate(StagedWork& work, int thread, const std::atomic<bool>& stop) {
-  for (;;) {
+void StageRunner::participate(int thread, Duration deadline) {
+  while (!passed(deadline)) {
     const uint64_t claimed = claim_.fetch_add(1, std::memory_order_acq_rel);
     const int stage = static_cast<int>(claimed >> 32);
-    if (stage >= work.stages()) return;
+    if (stage >= stages_) return;
     const uint32_t item = static_cast<uint32_t>(claimed);
-    const int items = work.items(stage);
+    const int items = work_->items(stage);
     if (item < static_cast<uint32_t>(items)) {
-      if (!stop.load(std::memory_order_relaxed)) work.run(stage, static_cast<int>(item), thread);
-      if (done_.fetch_add(1, std::memory_order_acq_rel) + 1 == items) advance(work, stage + 1);
+      if (!stop_->load(std::memory_order_relaxed)) work_->run(stage, static_cast<int>(item), thread);
+      if (done_.fetch_add(1, std::memory_order_acq_rel) + 1 == items) advance(stage + 1);
       continue;
     }
     for (int spins = 0; claim_.load(std::memory_order_acquire) >> 32 == static_cast<uint64_t>(stage); ++spins) {
-      if (spins < kSpins) {
-        hwy::Pause();
-      } else {
-        std::this_thread::yield();
-      }
+      pause(spins);
+      if (spins % 64 == 63 && passed(deadline)) return;
     }
   }
 }
 
 void StageRunner::run(StagedWork& work, const std::atomic<bool>& stop) {
-  advance(work, 0);
-  if (threads_ == 1) return participate(work, 0, stop);
-  arena_.execute([&] {
-    tbb::parallel_for(
-        0, threads_, [&](int thread) { participate(work, thread, stop); }, tbb::simple_partitioner());
-  });
+  work_ = &work;
+  stop_ = &stop;
+  stages_ = work.stages();
+  advance(0);
+  open_.store(threads_ > 1);
+  if (threads_ <= 2) {
+    participate(0, kForever);
+  } else {
+    arena_.execute([this] {
+      tbb::parallel_for(
+          0, threads_ - 1, [this](int i) { participate(i == 0 ? 0 : i + 1, kForever); }, tbb::simple_partitioner());
+    });
+  }
+  open_.store(false);  // seq_cst, as in help: either the helper sees it or it is seen
+  for (int spins = 0; helped_.load(); ++spins) pause(spins);
+}
+
+void StageRunner::help(Duration deadline) {
+  if (helped_.exchange(true)) return;
+  if (open_.load()) participate(1, deadline);
+  helped_.store(false);
 }
 
 }  // namespace tessera::cpu
