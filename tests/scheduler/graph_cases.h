@@ -51,7 +51,8 @@ inline Platform plain_platform(int cpus = 1) {
 // One microsecond a page loaded, `per_slice` a slice computed, nothing else.
 class PlainCosts final : public CostOracle {
  public:
-  explicit PlainCosts(Duration per_slice = microseconds(10)) : per_slice_(per_slice) {}
+  PlainCosts() = default;
+  explicit PlainCosts(Duration per_slice) : per_slice_(per_slice) {}
   Estimate estimate(const CostKey& key) const override {
     Estimate e;
     if (key.op == Op::kLoadShards || key.op == Op::kLoadRows || key.op == Op::kLoadExit)
@@ -63,7 +64,7 @@ class PlainCosts final : public CostOracle {
   }
 
  private:
-  Duration per_slice_;
+  Duration per_slice_ = microseconds(10);
 };
 
 // The least plan: depth x the first `width` slices at one bitwidth, on the first compute device, everything loaded.
