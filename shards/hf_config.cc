@@ -142,7 +142,9 @@ Result<ModelShape> parse_hf_config(std::span<const std::byte> bytes, const std::
   read_labels(config, &shape);
   shape.depths = {shape.layers};
   shape.widths = {shape.slices};
-  if (object.contains("elastic") && object["elastic"].is_object() && !config.failed()) {
+  const bool elastic = object.contains("elastic") && !object["elastic"].is_null();
+  if (elastic && !object["elastic"].is_object()) config.fail("elastic is no object with depths and widths");
+  if (elastic && !config.failed()) {
     shape.depths = read_choices(config, "depths", shape.layers);
     shape.widths = read_choices(config, "widths", shape.slices);
   }

@@ -127,6 +127,7 @@ TEST_F(Import, RefusesNumbersThatAreNone) {
   EXPECT_THAT(refusal([](json& c) { c["layer_norm_eps"] = 0; }), HasSubstr("layer_norm_eps is 0"));
   EXPECT_THAT(refusal([](json& c) { c["elastic"]["depths"] = {1, 3}; }), HasSubstr("elastic.depths holds 3"));
   EXPECT_THAT(refusal([](json& c) { c["elastic"]["widths"] = 4; }), HasSubstr("elastic.widths"));
+  EXPECT_THAT(refusal([](json& c) { c["elastic"] = "wide"; }), HasSubstr("elastic is no object"));
   EXPECT_THAT(refusal([](json& c) { c["id2label"]["2"] = "third"; }), HasSubstr("id2label names 3"));
   EXPECT_THAT(refusal([](json& c) { c["hidden_size"] = 64; }), HasSubstr("config.json makes it [50, 64]"));
 }
