@@ -29,7 +29,8 @@ void pause(int spins) {
 }  // namespace
 
 StageRunner::StageRunner(int threads)
-    : threads_(threads > 0 ? threads : tbb::info::default_concurrency()), arena_(std::max(threads_ - 1, 1)) {}
+    : threads_(threads > 0 ? threads : tbb::info::default_concurrency()),
+      arena_(std::clamp(threads_ - 1, 1, tbb::info::default_concurrency())) {}
 
 void StageRunner::advance(int next) {
   while (next < stages_ && work_->items(next) == 0) ++next;

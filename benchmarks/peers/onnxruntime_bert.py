@@ -15,6 +15,8 @@ import time
 import numpy as np
 import onnxruntime
 
+SETTLE = 0.03  # seconds between the sides: ONNX Runtime's threads spin on for a while after a run, on the cores both need
+
 
 def open_session(path, threads, spinning):
     options = onnxruntime.SessionOptions()
@@ -65,7 +67,10 @@ def compare(session, args, tokens, golden, extra):
     ours = Ours(args, tokens, extra)
     peer_times, our_times = [], []
     for round_number in range(args.rounds + 1):
-        peer, our = time_session(session, ids, args.runs), ours.time(args.runs)
+        peer = time_session(session, ids, args.runs)
+        time.sleep(SETTLE)
+        our = ours.time(args.runs)
+        time.sleep(SETTLE)
         if round_number > 0:  # the first round warms both up
             peer_times += peer[1:]  # and each round's first run wakes its threads
             our_times += our[1:]
