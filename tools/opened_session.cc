@@ -14,6 +14,8 @@ Result<std::unique_ptr<OpenedSession>> open_session(const ModelFlags& model, con
   TESSERA_ASSIGN(OpenedMachine here, open_machine(machine, opened->model, model.cold, plan_only));
   opened->machine = std::move(here.machine);
   opened->calibration = std::move(here.calibration);
+  // Devices that are not here come last, without a binding: a session has no use for them.
+  if (!opened->machine.bindings.empty()) opened->machine.platform.devices.resize(opened->machine.bindings.size());
   const Bytes tokenizer{opened->model.tokenizer ? opened->model.tokenizer->resident_bytes() : 0};
   TESSERA_ASSIGN(opened->session, Session::open(opened->model.shape, opened->model.store.get(), opened->model.profile.model,
                                                 opened->machine, tokenizer));

@@ -129,16 +129,15 @@ double confidence(const Answer& answer) {
 }
 
 void split_run(const Answer& answer, const Platform& platform, FirstAnswer& first) {
-  std::vector<std::pair<Duration, Duration>> computing, running;
+  std::vector<std::pair<Duration, Duration>> computing;
   const auto& tasks = answer.report.tasks;
   for (TaskId id = 0; id < tasks.size(); ++id) {
     const DeviceId device = answer.planned->graph.task(id).cost.device;
-    running.emplace_back(tasks[id].start, tasks[id].end);
     if (platform.devices[device].kind != DeviceKind::kStorage) computing.emplace_back(tasks[id].start, tasks[id].end);
   }
   first.plan = run_offset(answer);
   first.compute = covered(computing);
-  first.io = covered(running) - first.compute;
+  first.io = answer.report.makespan - first.compute;
 }
 
 std::string render_head(const ModelShape& shape, const Platform& platform, const Budgets& budgets, const std::string& policy,

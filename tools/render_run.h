@@ -14,7 +14,7 @@ struct FirstAnswer {
   Duration process;  // exec to main
   Duration open;     // flags, store, tokenizer, profile, machine, session
   Duration plan;
-  Duration io;       // of the run: no device computed, a load ran
+  Duration io;       // of the run: no device computed (waiting for loads, and waking up)
   Duration compute;  // of the run: a device computed
   Duration other() const { return total - process - open - plan - io - compute; }  // tokenizing, preloading, printing
 };
