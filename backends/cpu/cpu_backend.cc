@@ -33,8 +33,9 @@ bool is_layer_op(Op op) { return op == Op::kLayer || op == Op::kAttentionPart ||
 class CpuBackend final : public Backend {
  public:
   explicit CpuBackend(const BackendOptions& options)
-      : runner_(options.threads),
-        lane_(runner_, [this](const Task& t, const Operands& o, const auto& stop) { return execute(t, o, stop); }) {}
+      : lane_(options.threads, [this](StageRunner& runner, const Task& task, const Operands& operands, const auto& stop) {
+          return execute(runner, task, operands, stop);
+        }) {}
 
   std::vector<DeviceDescription> describe() const override;
   Support supports(int device, const CostKey& key, const ModelShape& shape) const override;
@@ -51,11 +52,10 @@ class CpuBackend final : public Backend {
 
  private:
   // On the lane's thread.
-  Status execute(const Task& task, const Operands& operands, const std::atomic<bool>& stop);
+  Status execute(StageRunner& runner, const Task& task, const Operands& operands, const std::atomic<bool>& stop);
 
-  StageRunner runner_;
-  LayerWork layer_;
-  Lane lane_;  // last: its thread uses the others
+  LayerWork layer_;  // of the task that runs
+  Lane lane_;        // last: its thread uses the others
 };
 
 std::vector<DeviceDescription> CpuBackend::describe() const {
@@ -64,10 +64,10 @@ std::vector<DeviceDescription> CpuBackend::describe() const {
   d.kind = DeviceKind::kCpu;
   d.backend = TESSERA_PLUGIN_NAME;
   d.memory_capacity = Bytes{physical_memory()};
-  d.threads = runner_.threads();
+  d.threads = lane_.threads();
   d.properties = {{"instruction set", target_name()},
                   {"fp32 lanes", std::to_string(target_lanes())},
-                  {"threads", std::to_string(runner_.threads())}};
+                  {"threads", std::to_string(lane_.threads())}};
   return {d};
 }
 
@@ -90,7 +90,7 @@ Support CpuBackend::supports(int device, const CostKey& key, const ModelShape& s
 }
 
 Estimate CpuBackend::estimate(int, const CostKey& key, const ModelShape& shape) const {
-  const double threads = runner_.threads(), lanes = target_lanes();
+  const double threads = lane_.threads(), lanes = target_lanes();
   Estimate e;
   e.provenance = Provenance::kAnalytic;
   if (key.op == Op::kTransfer) {
@@ -100,7 +100,7 @@ Estimate CpuBackend::estimate(int, const CostKey& key, const ModelShape& shape) 
     const double decode = weights_decoded(shape, key) / (threads * lanes * kDecodedPerLane * kCyclesPerSecond);
     const double read = 4 * (weights_read(shape, key) - weights_decoded(shape, key)) / kBytesPerSecond;
     e.mean = from_seconds(std::max(math + decode, read)) + kTaskOverhead;
-    e.workspace = Bytes{lay_out(shape, key.op, work_size(key, runner_.threads())).bytes};
+    e.workspace = Bytes{lay_out(shape, key.op, work_size(key, lane_.threads())).bytes};
   }
   e.p95 = from_seconds(e.mean.seconds() * kTail);
   return e;
@@ -129,7 +129,7 @@ Result<Ticket> CpuBackend::submit(int device, const Task& task, const Operands& 
   if (task.cost.op != Op::kTransfer && !is_compute(task.cost.op)) {
     return Error{ErrorCode::kInvalid, "cpu: loads belong to a storage device"};
   }
-  TESSERA_TRY(check_operands(task, operands, runner_.threads()));
+  TESSERA_TRY(check_operands(task, operands, lane_.threads()));
   return lane_.submit(task, operands);
 }
 
@@ -141,9 +141,9 @@ Status CpuBackend::transfer(int, MemoryRef to, MemoryRef from, Bytes bytes) {
   return {};
 }
 
-Status CpuBackend::execute(const Task& task, const Operands& operands, const std::atomic<bool>& stop) {
+Status CpuBackend::execute(StageRunner& runner, const Task& task, const Operands& operands, const std::atomic<bool>& stop) {
   Status status;
-  const auto run = [&](StagedWork&& work) { runner_.run(work, stop); };
+  const auto run = [&](StagedWork&& work) { runner.run(work, stop); };
   switch (task.cost.op) {
     case Op::kTransfer:
       status = transfer(0, operands.output, operands.transfer_from, Bytes{task.cost.bytes});
@@ -152,14 +152,14 @@ Status CpuBackend::execute(const Task& task, const Operands& operands, const std
       run(EmbedWork(operands));
       break;
     case Op::kCombine:
-      run(CombineWork(task, operands, runner_.threads()));
+      run(CombineWork(task, operands, runner.threads()));
       break;
     case Op::kExit:
       run(ExitWork(operands));
       break;
     default:
-      layer_.bind(task.cost.op, operands, runner_.threads());
-      runner_.run(layer_, stop);
+      layer_.bind(task.cost.op, operands, runner.threads());
+      runner.run(layer_, stop);
       status = layer_.status();
   }
   if (status.ok() && stop.load())

@@ -30,8 +30,8 @@ bool spin(Duration span, const Done& done) {
 
 }  // namespace
 
-Lane::Lane(StageRunner& runner, Execute execute)
-    : runner_(runner), execute_(std::move(execute)), thread_([this] { serve(); }) {}
+Lane::Lane(int threads, Execute execute)
+    : runner_(threads, [this] { wake_waiters(); }), execute_(std::move(execute)), thread_([this] { serve(); }) {}
 
 Lane::~Lane() {
   {
@@ -72,13 +72,17 @@ bool Lane::await_work(Ticket served) {
 void Lane::serve() {
   for (Ticket next = 1; await_work(next - 1); ++next) {
     Slot& s = slot(next);
-    s.status = execute_(*s.task, *s.operands, s.stop);
-    ended_.store(next);  // before waiters_ is read
-    if (waiters_.load() > 0) {
-      const std::lock_guard lock(sleep_);
-      end_.notify_all();
-    }
+    s.status = execute_(runner_, *s.task, *s.operands, s.stop);
+    ended_.store(next);
+    wake_waiters();
   }
+}
+
+// After ended_ or the runner's open() was set, before waiters_ is read: either side sees the other.
+void Lane::wake_waiters() {
+  if (waiters_.load() == 0) return;
+  const std::lock_guard lock(sleep_);
+  end_.notify_all();
 }
 
 Status Lane::wait(Ticket ticket, Duration deadline) {
@@ -88,21 +92,20 @@ Status Lane::wait(Ticket ticket, Duration deadline) {
   const auto left = [&] {
     return deadline == kForever ? kForever : std::max(deadline - WallClock::instance().now(), Duration{});
   };
-  // Help with whatever runs until the ticket has ended; sleep where there is nothing to help with.
+  const auto moved = [&] { return ended() || runner_.open(); };
+  // Help with whatever runs until the ticket has ended; sleep while there is nothing to help with.
   while (!ended() && left() > Duration{}) {
-    if (!spin(std::min(left(), kWaiterSpin), [&] { return ended() || runner_.open(); })) break;
-    if (!ended()) runner_.help(deadline);
-  }
-  if (!ended() && left() > Duration{}) {
-    const auto until = std::chrono::steady_clock::time_point(std::chrono::nanoseconds(deadline.ns));
-    std::unique_lock lock(sleep_);
-    waiters_.fetch_add(1);
-    if (deadline == kForever) {
-      end_.wait(lock, ended);
-    } else {
-      end_.wait_until(lock, until, ended);
+    if (!spin(std::min(left(), kWaiterSpin), moved)) {
+      std::unique_lock lock(sleep_);
+      waiters_.fetch_add(1);
+      if (deadline == kForever) {
+        end_.wait(lock, moved);
+      } else {
+        end_.wait_until(lock, std::chrono::steady_clock::time_point(std::chrono::nanoseconds(deadline.ns)), moved);
+      }
+      waiters_.fetch_sub(1);
     }
-    waiters_.fetch_sub(1);
+    if (!ended()) runner_.help(deadline);
   }
   if (!ended()) return Error{ErrorCode::kDeadline, "cpu: ticket " + std::to_string(ticket) + " still runs; wait again"};
   return slot(ticket).status;

@@ -17,12 +17,14 @@ namespace tessera::cpu {
 // request's layers follow each other within microseconds. Who waits helps: the work joins its core (stages.h).
 class Lane {
  public:
-  using Execute = std::function<Status(const Task&, const Operands&, const std::atomic<bool>& stop)>;
-  Lane(StageRunner& runner, Execute execute);
+  // Runs a task on the lane's thread; what can be shared of it goes through `runner`.
+  using Execute = std::function<Status(StageRunner& runner, const Task&, const Operands&, const std::atomic<bool>& stop)>;
+  Lane(int threads, Execute execute);
   ~Lane();  // after every ticket has ended
   Result<Ticket> submit(const Task& task, const Operands& operands);
   Status wait(Ticket ticket, Duration deadline);
   void cancel(Ticket ticket);
+  int threads() const { return runner_.threads(); }
 
  private:
   static constexpr Ticket kDepth = 16;  // tickets under way or with a status not yet overwritten
@@ -34,10 +36,9 @@ class Lane {
   };
   void serve();
   bool await_work(Ticket served);
+  void wake_waiters();
   Slot& slot(Ticket t) { return slots_[t % kDepth]; }
 
-  StageRunner& runner_;
-  const Execute execute_;
   std::array<Slot, kDepth> slots_;
   alignas(64) std::atomic<Ticket> submitted_{0};
   alignas(64) std::atomic<Ticket> ended_{0};
@@ -46,7 +47,9 @@ class Lane {
   std::atomic<int> waiters_{0};      // in wait's sleep, or about to be
   std::mutex sleep_;
   std::condition_variable work_, end_;
-  std::thread thread_;
+  StageRunner runner_;
+  const Execute execute_;
+  std::thread thread_;  // last: it uses the others
 };
 
 }  // namespace tessera::cpu

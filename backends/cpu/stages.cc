@@ -28,8 +28,9 @@ void pause(int spins) {
 
 }  // namespace
 
-StageRunner::StageRunner(int threads)
+StageRunner::StageRunner(int threads, std::function<void()> opened)
     : threads_(threads > 0 ? threads : tbb::info::default_concurrency()),
+      opened_(std::move(opened)),
       arena_(std::clamp(threads_ - 1, 1, tbb::info::default_concurrency())) {}
 
 void StageRunner::advance(int next) {
@@ -62,7 +63,10 @@ void StageRunner::run(StagedWork& work, const std::atomic<bool>& stop) {
   stop_ = &stop;
   stages_ = work.stages();
   advance(0);
-  open_.store(threads_ > 1);
+  if (threads_ > 1) {
+    open_.store(true);
+    opened_();
+  }
   if (threads_ <= 2) {
     participate(0, kForever);
   } else {
@@ -76,7 +80,7 @@ void StageRunner::run(StagedWork& work, const std::atomic<bool>& stop) {
 }
 
 void StageRunner::help(Duration deadline) {
-  if (helped_.exchange(true)) return;
+  if (helped_.exchange(true)) return std::this_thread::yield();
   if (open_.load()) participate(1, deadline);
   helped_.store(false);
 }

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 
 #include <tbb/task_arena.h>
 
@@ -28,12 +29,13 @@ class StagedWork {
 // own. So on two cores no thread has to be woken to answer a request.
 class StageRunner {
  public:
-  explicit StageRunner(int threads);  // 0: all cores
+  // 0 threads: all cores. `opened` is called when work may be joined, by the thread that runs it.
+  StageRunner(int threads, std::function<void()> opened);
   int threads() const { return threads_; }
   // Returns when all stages are done, or, after stop(), when no item runs any more. One call at a time.
   void run(StagedWork& work, const std::atomic<bool>& stop);
   // Whether there is work that another thread may join.
-  bool open() const { return open_.load(std::memory_order_acquire); }
+  bool open() const { return open_.load(); }
   // Joins until the work is done or the deadline has passed, if there is work and nobody else helps; from any thread.
   void help(Duration deadline);
 
@@ -42,6 +44,7 @@ class StageRunner {
   void advance(int next);
 
   const int threads_;
+  const std::function<void()> opened_;
   tbb::task_arena arena_;
   StagedWork* work_ = nullptr;  // these three: set by run before `open_`, constant while it is set
   const std::atomic<bool>* stop_ = nullptr;
