@@ -14,12 +14,13 @@
 #include "shards/graph_builder.h"
 
 #include <algorithm>
-#include <array>
 #include <bit>
 #include <map>
 #include <string>
 #include <tuple>
 #include <utility>
+
+#include "shards/plan_needs.h"
 
 namespace tessera {
 namespace {
@@ -73,21 +74,18 @@ void price(Task& task, const CostOracle& costs, double quantile) {
 // Lowers one plan; lives for one call of lower().
 class Lowering {
  public:
-  Lowering(const ModelShape& shape, const Plan& plan, const Residency& residency, const Platform& platform, DeviceId storage,
+  Lowering(const ModelShape& shape, const Plan& plan, PlanNeeds needs, const Platform& platform, DeviceId storage,
            const CostOracle& costs, int tokens)
       : shape_(shape),
         plan_(plan),
-        residency_(residency),
+        needs_(std::move(needs)),
         platform_(platform),
         storage_(storage),
         costs_(costs),
         tokens_(tokens) {}
 
   Result<LoweredPlan> run() {
-    TESSERA_TRY(check_form());
-    TESSERA_TRY(find_layers());
-    TESSERA_TRY(find_loads());
-    TESSERA_TRY(find_kept());
+    out_.residents = needs_.residents;
     builder_.reserve(plan_.loads.size() + 2 + 6 * static_cast<size_t>(plan_.depth),
                      2 * plan_.loads.size() + 4 * static_cast<size_t>(plan_.depth));
     size_buffers();
@@ -98,156 +96,6 @@ class Lowering {
   }
 
  private:
-  // What a layer needs and who brings it.
-  struct Layer {
-    SliceMask slices = 0;
-    SliceMask loaded = 0;
-    SliceMask decoded = 0;                    // residents held decoded
-    SliceMask kept = 0;                       // by plan.keep
-    int64_t release = 0;                      // bytes given back when its last task ends
-    size_t last_load = 0;                     // 1 + index into plan.loads of the last that it needs; 0: none
-    std::array<SliceMask, kBitsLevels> at{};  // slices by bits level
-  };
-
-  // The plan's arrays have the sizes that everything below indexes.
-  Status check_form() const {
-    if (shape_.exit_bytes.size() != static_cast<size_t>(shape_.layers) || shape_.slices < 1 || shape_.slices > kMaxSlices)
-      return illegal("the model's shape has " + std::to_string(shape_.exit_bytes.size()) + " exit heads for " +
-                     std::to_string(shape_.layers) + " layers, and " + std::to_string(shape_.slices) + " slices");
-    if (plan_.depth < 1 || plan_.depth > shape_.layers || plan_.slices != shape_.slices)
-      return illegal("depth " + std::to_string(plan_.depth) + ", rows of " + std::to_string(plan_.slices) +
-                     " slices; the model has " + std::to_string(shape_.layers) + " layers of " +
-                     std::to_string(shape_.slices));
-    if (plan_.bits.size() != static_cast<size_t>(plan_.depth) * plan_.slices ||
-        plan_.placement.size() != static_cast<size_t>(plan_.depth))
-      return illegal(std::to_string(plan_.bits.size()) + " bits and " + std::to_string(plan_.placement.size()) +
-                     " placements; depth " + std::to_string(plan_.depth) + " needs " +
-                     std::to_string(plan_.depth * plan_.slices) + " and " + std::to_string(plan_.depth));
-    if (tokens_ < 1 || tokens_ > shape_.max_tokens)
-      return illegal(std::to_string(tokens_) + " tokens; the model takes 1 to " + std::to_string(shape_.max_tokens));
-    if (storage_ >= platform_.devices.size())
-      return illegal("storage device " + std::to_string(storage_) + " does not exist");
-    if (plan_.quantile < 0.5 || plan_.quantile >= 1)
-      return illegal("quantile " + std::to_string(plan_.quantile) + "; must be at least 0.5 and below 1");
-    return {};
-  }
-
-  Status find_layers() {
-    layers_.assign(plan_.depth, {});
-    for (int l = 0; l < plan_.depth; ++l) {
-      Layer& layer = layers_[l];
-      for (int j = 0; j < plan_.slices; ++j) {
-        const Bits bits = plan_.bits[static_cast<size_t>(l) * plan_.slices + j];
-        if (bits == kAbsent) continue;
-        if (!valid_bits(bits)) return illegal(where(l, j) + ": " + std::to_string(bits) + " bits; 1 to 8 or 32 exist");
-        if (shape_.bytes_of({static_cast<int16_t>(l), static_cast<int16_t>(j)}, bits).n <= 0)
-          return illegal(where(l, j) + ": the store has no version at " + std::to_string(bits) + " bits");
-        layer.slices |= bit(j);
-        layer.at[bits_level(bits)] |= bit(j);
-      }
-      TESSERA_TRY(check_placement(l));
-    }
-    return {};
-  }
-
-  Status check_placement(int l) const {
-    SliceMask placed = 0;
-    for (const LayerPart& part : plan_.placement[l]) {
-      if (part.device >= platform_.devices.size())
-        return illegal("layer " + std::to_string(l) + ": device " + std::to_string(part.device) + " does not exist");
-      const DeviceDescription& device = platform_.devices[part.device];
-      if (device.memory != 0)
-        return illegal("layer " + std::to_string(l) + ": device " + device.name +
-                       " has a memory of its own; only devices that compute in host memory can be planned");
-      if (part.slices == 0 || (part.slices & placed) != 0)
-        return illegal("layer " + std::to_string(l) + ": a part on " + device.name +
-                       (part.slices == 0 ? " has no slices" : " repeats slices of another part"));
-      placed |= part.slices;
-    }
-    if (placed != layers_[l].slices || placed == 0)
-      return illegal("layer " + std::to_string(l) + ": placement covers " + std::to_string(slice_count(placed)) +
-                     " slices; the layer has " + std::to_string(slice_count(layers_[l].slices)) + ", and needs 1 at least");
-    return {};
-  }
-
-  // Each slice of a load must be of the plan at those bits, not resident, and loaded once; the rest must be resident.
-  Status find_loads() {
-    for (size_t i = 0; i < plan_.loads.size(); ++i) TESSERA_TRY(find_load(i));
-    if (rows_load_ == 0) return illegal("rows: no load of the request's embedding rows");
-    const bool exit_resident =
-        std::find(residency_.exits.begin(), residency_.exits.end(), plan_.depth) != residency_.exits.end();
-    if (exit_resident == (exit_load_ != 0))
-      return illegal("exit head of depth " + std::to_string(plan_.depth) +
-                     (exit_resident ? ": loaded though it is resident" : ": no load and not resident"));
-    if (exit_resident) out_.residents += shape_.exit_bytes[plan_.depth - 1];
-    for (int l = 0; l < plan_.depth; ++l) TESSERA_TRY(find_residents(l));
-    return {};
-  }
-
-  Status find_load(size_t i) {
-    const PlannedLoad& load = plan_.loads[i];
-    if (load.op == Op::kLoadRows || load.op == Op::kLoadExit) {
-      size_t& at = load.op == Op::kLoadRows ? rows_load_ : exit_load_;
-      if (at != 0) return illegal(load.op == Op::kLoadRows ? "rows: loaded twice" : "exit head: loaded twice");
-      at = i + 1;
-      return {};
-    }
-    if (load.op != Op::kLoadShards || load.layer < 0 || load.layer >= plan_.depth || !valid_bits(load.bits))
-      return illegal("load " + std::to_string(i) + ": of layer " + std::to_string(load.layer) + " at " +
-                     std::to_string(load.bits) + " bits; the plan has no such shards");
-    Layer& layer = layers_[load.layer];
-    const SliceMask wrong = (load.slices & ~layer.at[bits_level(load.bits)]) | (load.slices & layer.loaded);
-    if (wrong != 0 || load.slices == 0)
-      return illegal(where(load.layer, wrong ? std::countr_zero(wrong) : 0) + ": loaded twice, or at " +
-                     std::to_string(load.bits) + " bits that are not the plan's, or a load without slices");
-    layer.loaded |= load.slices;
-    layer.last_load = i + 1;
-    return {};
-  }
-
-  Status find_residents(int l) {
-    Layer& layer = layers_[l];
-    if (residency_.shards.empty()) {
-      if (const SliceMask missing = layer.slices & ~layer.loaded; missing != 0)
-        return illegal(where(l, std::countr_zero(missing)) + ": no load and not resident");
-      return {};
-    }
-    for (SliceMask rest = layer.slices; rest != 0; rest &= rest - 1) {
-      const int j = std::countr_zero(rest);
-      const ShardId id{static_cast<int16_t>(l), static_cast<int16_t>(j)};
-      const ResidentShard* held = residency_.find(id);
-      const bool resident = held != nullptr && held->bits == plan_.bits_of(id);
-      const bool loaded = (layer.loaded & bit(j)) != 0;
-      if (resident && loaded) return illegal(where(l, j) + ": loaded though it is resident at the plan's bits");
-      if (!resident && !loaded) return illegal(where(l, j) + ": no load and not resident");
-      if (!resident) continue;
-      if (held->decoded) layer.decoded |= bit(j);
-      out_.residents += held->bytes;
-      layer.release += held->bytes.n;
-    }
-    return {};
-  }
-
-  // What is loaded or resident is released by its layer, except what is kept.
-  Status find_kept() {
-    for (int l = 0; l < plan_.depth; ++l)
-      for (SliceMask rest = layers_[l].loaded; rest != 0; rest &= rest - 1) {
-        const ShardId id{static_cast<int16_t>(l), static_cast<int16_t>(std::countr_zero(rest))};
-        layers_[l].release += shape_.bytes_of(id, plan_.bits_of(id)).n;
-      }
-    for (const ShardId id : plan_.keep) {
-      if (id.layer < 0 || id.layer >= plan_.depth || id.slice < 0 || id.slice >= plan_.slices)
-        return illegal(where(id.layer, id.slice) + ": kept, but the plan has no such shard");
-      Layer& layer = layers_[id.layer];
-      if ((layer.slices & bit(id.slice)) == 0 || (layer.kept & bit(id.slice)) != 0)
-        return illegal(where(id.layer, id.slice) + ": kept twice, or kept though absent");
-      layer.kept |= bit(id.slice);
-      layer.release -=
-          (layer.loaded & bit(id.slice)) != 0 ? shape_.bytes_of(id, plan_.bits_of(id)).n : residency_.find(id)->bytes.n;
-    }
-    return {};
-  }
-
   void size_buffers() {
     RequestBuffers& buffers = out_.buffers;
     const int64_t hidden = int64_t{tokens_} * shape_.hidden;
@@ -264,26 +112,26 @@ class Lowering {
 
   void add_computes() {
     if (!plan_.pipelined) add_loads(plan_.loads.size());
-    add_loads(rows_load_);
+    add_loads(needs_.rows_load);
     Task embed = compute(Op::kEmbed, plan_.placement[0][0].device);
     embed.release = row_bound(shape_, tokens_).bytes.n;
     out_.embed = previous_ = add(embed);
     if (plan_.pipelined) {
-      builder_.depend(out_.embed, load_task_[rows_load_ - 1]);
+      builder_.depend(out_.embed, load_task_[needs_.rows_load - 1]);
     } else {
       for (const TaskId load : load_task_) builder_.depend(out_.embed, load);
     }
     for (int l = 0; l < plan_.depth; ++l) add_layer(l);
-    add_loads(exit_load_);
+    add_loads(needs_.exit_load);
     Task exit = compute(Op::kExit, plan_.placement[plan_.depth - 1][0].device);
     exit.layer = static_cast<int16_t>(plan_.depth - 1);
     out_.exit = add(exit);
     builder_.depend(out_.exit, previous_);
-    if (exit_load_ != 0 && plan_.pipelined) builder_.depend(out_.exit, load_task_[exit_load_ - 1]);
+    if (needs_.exit_load != 0 && plan_.pipelined) builder_.depend(out_.exit, load_task_[needs_.exit_load - 1]);
   }
 
   void add_layer(int l) {
-    const Layer& layer = layers_[l];
+    const PlanLayer& layer = needs_.layers[l];
     add_loads(layer.last_load);
     const std::vector<LayerPart>& parts = plan_.placement[l];
     if (parts.size() == 1) {
@@ -310,7 +158,7 @@ class Lowering {
     }
     Task combine = compute(Op::kCombine, parts[0].device);
     combine.layer = static_cast<int16_t>(l);
-    combine.slice_set = layers_[l].slices;
+    combine.slice_set = needs_.layers[l].slices;
     combine.cost.slices = op == Op::kAttentionPart ? 0 : 1;
     combine.release = release;
     const TaskId id = add(combine);
@@ -321,7 +169,7 @@ class Lowering {
   // Edges from the loads that bring any of `slices`.
   void wait_for_loads(TaskId task, int l, SliceMask slices) {
     if (!plan_.pipelined) return;  // the first compute waited for all
-    for (size_t i = 0; i < layers_[l].last_load; ++i) {
+    for (size_t i = 0; i < needs_.layers[l].last_load; ++i) {
       const PlannedLoad& load = plan_.loads[i];
       if (load.op == Op::kLoadShards && load.layer == l && (load.slices & slices) != 0) builder_.depend(task, load_task_[i]);
     }
@@ -354,7 +202,7 @@ class Lowering {
   }
 
   Task compute_over(Op op, const LayerPart& part, int l) const {
-    const Layer& layer = layers_[l];
+    const PlanLayer& layer = needs_.layers[l];
     Task task = compute(op, part.device);
     task.layer = static_cast<int16_t>(l);
     task.slice_set = part.slices;
@@ -378,18 +226,15 @@ class Lowering {
 
   const ModelShape& shape_;
   const Plan& plan_;
-  const Residency& residency_;
+  const PlanNeeds needs_;
   const Platform& platform_;
   const DeviceId storage_;
   const CostOracle& costs_;
   const int tokens_;
   LoweredPlan out_;
   TaskGraphBuilder builder_;
-  std::vector<Layer> layers_;
   std::vector<TaskId> load_task_;  // of plan.loads, so far as added
-  size_t rows_load_ = 0;           // 1 + index into plan.loads; 0: none
-  size_t exit_load_ = 0;
-  TaskId previous_ = kNoTask;  // the compute that the next one waits for
+  TaskId previous_ = kNoTask;      // the compute that the next one waits for
   TaskId next_ = 0;
 };
 
@@ -410,7 +255,8 @@ RowBound row_bound(const ModelShape& shape, int tokens) {
 
 Result<LoweredPlan> lower(const ModelShape& shape, const Plan& plan, const Residency& residency, const Platform& platform,
                           DeviceId storage, const CostOracle& costs, int tokens) {
-  return Lowering(shape, plan, residency, platform, storage, costs, tokens).run();
+  TESSERA_ASSIGN(PlanNeeds needs, read_plan(shape, plan, residency, platform, storage, tokens));
+  return Lowering(shape, plan, std::move(needs), platform, storage, costs, tokens).run();
 }
 
 Result<TaskGraph> lower_preload(const ModelShape& shape, const std::vector<ResidentShard>& shards,
