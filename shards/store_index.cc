@@ -21,7 +21,7 @@ constexpr char kMagic[8] = {'T', 'E', 'S', 'S', 'E', 'R', 'A', '\n'};
 // magic, u32 version, u32 bytes of the JSON; then the JSON, zeros to 8, tables, 16 bytes content hash, u64 checksum.
 constexpr size_t kHead = 16;
 constexpr size_t kTail = 24;
-constexpr int kMaxHeaderBytes = 64 << 20;
+constexpr uint32_t kMaxHeaderBytes = 64 << 20;
 
 template <typename T>
 void put(std::vector<std::byte>& out, T value) {
@@ -260,6 +260,42 @@ void fill_bytes(StoreIndex* index, int64_t index_bytes) {
   index->sizes.index = index_bytes;
 }
 
+uint32_t header_length(std::span<const std::byte> bytes) {
+  uint32_t length = 0;
+  std::memcpy(&length, bytes.data() + 12, 4);
+  return length;
+}
+
+size_t tables_start(std::span<const std::byte> bytes) { return (kHead + size_t{header_length(bytes)} + 7) / 8 * 8; }
+
+// Magic, version, checksum and the header's length: what is wrong with them.
+std::string check_envelope(std::span<const std::byte> bytes, bool trusted) {
+  if (bytes.size() < kHead + kTail || std::memcmp(bytes.data(), kMagic, sizeof kMagic) != 0) {
+    return "not the index of a store (" + std::to_string(bytes.size()) + " bytes)";
+  }
+  uint32_t version = 0;
+  uint64_t checksum = 0;
+  std::memcpy(&version, bytes.data() + 8, 4);
+  std::memcpy(&checksum, bytes.data() + bytes.size() - 8, 8);
+  if (version != kStoreVersion) {
+    return "store version " + std::to_string(version) + ", this program reads version " + std::to_string(kStoreVersion);
+  }
+  if (!trusted && checksum64(bytes.first(bytes.size() - 8)) != checksum) {
+    return "bytes 0 to " + std::to_string(bytes.size()) + " do not match their checksum";
+  }
+  if (header_length(bytes) > kMaxHeaderBytes || tables_start(bytes) + kTail > bytes.size()) {
+    return "the header is longer than the file";
+  }
+  return "";
+}
+
+std::string hex(std::span<const std::byte> bytes) {
+  constexpr char kDigits[] = "0123456789abcdef";
+  std::string text;
+  for (std::byte b : bytes) text += {kDigits[static_cast<unsigned>(b) >> 4], kDigits[static_cast<unsigned>(b) & 15]};
+  return text;
+}
+
 }  // namespace
 
 std::vector<std::byte> serialize_index(StoreIndex& index) {
@@ -277,26 +313,11 @@ Result<StoreIndex> parse_index(std::span<const std::byte> bytes, const std::stri
   const auto damaged = [&](const std::string& what) {
     return Error{ErrorCode::kData, file + ": " + what + "; make the store again with `tessera shard --force`"};
   };
-  if (bytes.size() < kHead + kTail || std::memcmp(bytes.data(), kMagic, sizeof kMagic) != 0) {
-    return damaged("not the index of a store (" + std::to_string(bytes.size()) + " bytes)");
-  }
-  uint32_t version = 0, header_bytes = 0;
-  uint64_t checksum = 0;
-  std::memcpy(&version, bytes.data() + 8, 4);
-  std::memcpy(&header_bytes, bytes.data() + 12, 4);
-  std::memcpy(&checksum, bytes.data() + bytes.size() - 8, 8);
-  if (version != kStoreVersion) {
-    return damaged("store version " + std::to_string(version) + ", this program reads version " +
-                   std::to_string(kStoreVersion));
-  }
-  if (!trusted && checksum64(bytes.first(bytes.size() - 8)) != checksum) {
-    return damaged("bytes 0 to " + std::to_string(bytes.size()) + " do not match their checksum");
-  }
-  const size_t tables_at = (kHead + static_cast<size_t>(header_bytes) + 7) / 8 * 8;
-  if (header_bytes > kMaxHeaderBytes || tables_at + kTail > bytes.size())
-    return damaged("the header is longer than the file");
+  const std::string unsound = check_envelope(bytes, trusted);
+  if (!unsound.empty()) return damaged(unsound);
+  const size_t tables_at = tables_start(bytes);
   const auto* text = reinterpret_cast<const char*>(bytes.data() + kHead);
-  const json header = json::parse(text, text + header_bytes, nullptr, false);
+  const json header = json::parse(text, text + header_length(bytes), nullptr, false);
   if (!header.is_object()) return damaged("the header is not a JSON object");
   StoreIndex index;
   HeaderReader reader{header, ""};
@@ -310,11 +331,7 @@ Result<StoreIndex> parse_index(std::span<const std::byte> bytes, const std::stri
   }
   const std::string wrong = read_tables(bytes.data() + tables_at, &index);
   if (!wrong.empty()) return damaged(wrong);
-  for (size_t i = 0; i < 16; ++i) {
-    constexpr char kDigits[] = "0123456789abcdef";
-    const auto byte = static_cast<unsigned>(bytes[bytes.size() - kTail + i]);
-    index.content_hash += {kDigits[byte >> 4], kDigits[byte & 15]};
-  }
+  index.content_hash = hex(bytes.subspan(bytes.size() - kTail, 16));
   fill_bytes(&index, static_cast<int64_t>(bytes.size()));
   return index;
 }
