@@ -92,7 +92,14 @@ class Preload final : public Policy {
       return false;
     });
     TESSERA_TRY(bug);
-    return best;
+    if (!best.shards.empty()) return best;
+    std::vector<Residency> smallest;
+    for (const Form& candidate : forms(choices, form))
+      smallest.push_back(whole_submodel(view.shape, {choices.depths.front(), choices.widths.front()}, candidate));
+    return best_residency(std::move(smallest), [&](const Residency& residency) {
+      Trials trials(view, residency);
+      return decide_with(trials, choices);
+    });
   }
 
   Result<Decision> decide(const PlanningView& view) override {

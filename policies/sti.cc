@@ -220,7 +220,12 @@ class Sti final : public Policy {
       if (plan != nullptr && (plan->depth > size.depth || (plan->depth == size.depth && plan->width() >= size.width)))
         return wanted;
     }
-    return Residency{};
+    const Size smallest{settings.choices.depths.front(), settings.choices.widths.front()};
+    return best_residency({preload_buffer(view, settings.choices, costs, smallest, settings.fill_all)},
+                          [&](const Residency& residency) {
+                            Trials trials(view, residency);
+                            return Planner(trials, settings).decide();
+                          });
   }
 
   Result<Decision> decide(const PlanningView& view) override {

@@ -38,8 +38,8 @@ class IoPlan {
   bool start(Bits base, Head head);
   // Whether compute (with layer 0's load before it) alone keeps the latency budget, whatever the AIBs.
   bool computes_in_time() const { return in_time_; }
-  // Compute starts at once, without waiting for layer 0: it is resident, or hidden behind the embedding.
-  bool starts_at_once() const { return head_.ns == 0; }
+  // Every AIB holds and compute does not wait for layer 0, whatever the latency budget (of a start with Head::kLayerZero).
+  bool never_stalls() const { return head_.ns == 0 && tightest_from(0).ns >= 0; }
   // Pass 2: rung by rung through `ladder`, each rung in importance order, every shard that fits is raised; one that does
   // not fit is left, and the pass goes on after it.
   std::vector<Upgrade> raise(const std::vector<ShardId>& importance, const std::vector<Bits>& ladder);

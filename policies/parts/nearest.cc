@@ -190,4 +190,21 @@ Result<Decision> decide_among_smallest(Trials& trials, const Choices& choices, c
   return decision;
 }
 
+Result<Residency> best_residency(std::vector<Residency> candidates,
+                                 const std::function<Result<Decision>(const Residency&)>& decide) {
+  candidates.insert(candidates.begin(), Residency{});
+  Residency* best = &candidates.front();
+  Duration least = kForever;
+  for (Residency& candidate : candidates) {
+    TESSERA_ASSIGN(const Decision decision, decide(candidate));
+    const Infeasible* infeasible = std::get_if<Infeasible>(&decision);
+    if (infeasible == nullptr) return std::move(candidate);
+    const Duration latency = infeasible->latency.value_or(kForever);
+    if (latency >= least) continue;
+    best = &candidate;
+    least = latency;
+  }
+  return std::move(*best);
+}
+
 }  // namespace tessera

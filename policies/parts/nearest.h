@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <vector>
 
 #include "policies/parts/assembly.h"
 #include "policies/parts/choices.h"
@@ -17,5 +18,11 @@ using BuildFloor = std::function<Plan(Size, Bits)>;
 //              (kept within the memory budget)
 //   Infeasible deciding again with its budgets finds that very plan here, whatever the policy tried before
 Result<Decision> decide_among_smallest(Trials& trials, const Choices& choices, const BuildFloor& build);
+
+// What to preload where no plan is known yet: the first candidate with which `decide` returns a plan; where none does, the
+// one whose least latency is least, so that the nearest budgets are named as they will be with it. The empty residency
+// competes too. Candidates must not depend on the budgets, or the named ones would not be true.
+Result<Residency> best_residency(std::vector<Residency> candidates,
+                                 const std::function<Result<Decision>(const Residency&)>& decide);
 
 }  // namespace tessera

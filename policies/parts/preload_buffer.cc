@@ -34,7 +34,8 @@ Residency preload_buffer(const PlanningView& view, const Choices& choices, Costs
     const auto stalls = [&](int count) {
       const Residency held = first(count);
       IoPlan io(view, held, costs, size);
-      return !io.start(*bits, Head::kLayerZero) || !io.starts_at_once();
+      io.start(*bits, Head::kLayerZero);
+      return !io.never_stalls();
     };
     const int most = static_cast<int>(full.shards.size());
     const int too_few = last_that_holds(0, most + 1, stalls);

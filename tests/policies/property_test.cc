@@ -84,19 +84,57 @@ TEST_P(EveryPolicy, StaysWithinMemoryOnBestEffort) {
   }
 }
 
+// As a session does: preload, then decide.
+Result<Decision> warm(const std::string& policy, World& world) {
+  world.residency = {};
+  const FakeReplay replay(world);
+  TESSERA_ASSIGN(world.residency, policies().find(policy)->make()->preload(view_of(world, replay)));
+  return decide(policy, world);
+}
+
 TEST_P(EveryPolicy, PreloadsWithinItsBudgetAndOnlyWhatHelps) {
   register_policies();
+  int warmed = 0;
   for (uint64_t seed = 0; seed < kWorlds / 4; ++seed) {
     World world = random_world(seed);
     world.residency = {};
-    const FakeReplay replay(world);
-    const Result<Residency> wanted = policies().find(GetParam())->make()->preload(view_of(world, replay));
-    ASSERT_TRUE(wanted.ok()) << "world " << seed << ": " << wanted.error().message;
-    if (GetParam() == "sti") { ASSERT_LE(wanted->total(), world.budgets.preload) << "world " << seed; }
-    if (wanted->shards.empty()) continue;
-    world.residency = *wanted;
-    ASSERT_EQ(fault(world, FakeReplay(world), plan_of(GetParam(), world)), "") << "world " << seed;
+    const Result<Decision> cold = decide(GetParam(), world);
+    const Result<Decision> decision = warm(GetParam(), world);
+    ASSERT_TRUE(decision.ok() && cold.ok()) << "world " << seed;
+    if (GetParam() == "sti") { ASSERT_LE(world.residency.total(), world.budgets.preload) << "world " << seed; }
+    warmed += !world.residency.shards.empty();
+    if (const Plan* plan = std::get_if<Plan>(&*decision)) {
+      ASSERT_EQ(fault(world, FakeReplay(world), *plan), "") << "world " << seed;
+    } else {
+      ASSERT_TRUE(std::holds_alternative<Infeasible>(*cold)) << "what was preloaded is in the way; world " << seed;
+    }
   }
+  EXPECT_EQ(warmed > 50, GetParam() == "sti" || GetParam() == "preload");
+}
+
+// Budgets that were named with a preloaded residency are true when preloading again under them.
+TEST_P(EveryPolicy, NamesTrueBudgetsWhenPreloadingToo) {
+  register_policies();
+  int checked = 0;
+  for (uint64_t seed = 0; seed < kWorlds / 4; ++seed) {
+    World world = random_world(seed);
+    const Result<Decision> decision = warm(GetParam(), world);
+    ASSERT_TRUE(decision.ok()) << "world " << seed << ": " << decision.error().message;
+    const Infeasible* found = std::get_if<Infeasible>(&*decision);
+    if (found == nullptr) continue;
+    const Budgets given = world.budgets;
+    const auto works = [&](Duration latency, Bytes memory) {
+      world.budgets.latency = latency;
+      world.budgets.memory = memory;
+      const Result<Decision> again = warm(GetParam(), world);
+      return again.ok() && std::holds_alternative<Plan>(*again);
+    };
+    ASSERT_TRUE(works(found->both_latency, found->both_memory)) << "world " << seed;
+    ASSERT_TRUE(!found->latency || works(*found->latency, given.memory)) << "world " << seed;
+    ASSERT_TRUE(!found->memory || works(given.latency, *found->memory)) << "world " << seed;
+    ++checked;
+  }
+  EXPECT_GT(checked, 50);
 }
 
 // Infinite memory and all AIB at least 0: compute never waits once it has started.

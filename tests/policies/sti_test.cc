@@ -145,6 +145,19 @@ TEST(Sti, PreloadsLayerZeroAtSixBitsIntoEightMebibytes) {
   EXPECT_EQ(plan.keep.size(), 12u) << "and keeps them";
 }
 
+TEST(Sti, NamesTheLeastLatencyAsItIsWithTheBufferFilled) {
+  World world = board(100);
+  world.residency = {};
+  register_policies();
+  const FakeReplay replay(world);
+  const Result<Residency> wanted = policies().find("sti")->make()->preload(view_of(world, replay));
+  ASSERT_TRUE(wanted.ok());
+  world.residency = *wanted;
+  const Result<Decision> decision = decide("sti", world);
+  ASSERT_TRUE(decision.ok() && std::holds_alternative<Infeasible>(*decision));
+  EXPECT_EQ(std::get<Infeasible>(*decision).latency, milliseconds(123)) << "3x3, nothing waited for";
+}
+
 TEST(Sti, FillsTheWholeBufferBottomUpWhenAsked) {
   World world = board(1428);
   world.residency = {};
