@@ -9,8 +9,9 @@
 namespace tessera {
 namespace {
 
-constexpr size_t kWindow = 21;  // ratios kept per kind: follows a drift after eleven tasks
-constexpr size_t kPrior = 5;    // ratios of 1 that stand in before anything was seen
+// A request brings a dozen tasks of a kind, and whatever slows it down slows them all: one wild request must not rule.
+constexpr size_t kWindow = 63;  // ratios kept per kind: follows a drift after a few requests
+constexpr size_t kPrior = 15;   // ratios of 1 that stand in before anything was seen
 constexpr double kWildest = 100;
 constexpr double kSigmaPerMad = 1.4826;  // of a normal distribution
 constexpr double kZ95 = 1.6448536269514722;

@@ -10,8 +10,8 @@
 
 namespace tessera {
 
-// Ratios measured / predicted, one window per kind of task. A window starts with five ratios of 1, so that one wild sample
-// moves neither the median nor the median absolute deviation much.
+// Ratios measured / predicted, one window per kind of task. A window starts with fifteen ratios of 1, so that one wild
+// request moves neither the median nor the median absolute deviation much.
 class LearnedRatios {
  public:
   // Kind of task: op, decoded or not, token bucket (0 for loads: one correction keeps costs non-decreasing in bytes).

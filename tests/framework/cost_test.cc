@@ -266,13 +266,20 @@ TEST(Learning, IgnoresASingleWildSample) {
   }
 }
 
+TEST(Learning, IgnoresASingleWildRequest) {
+  const auto model = sti_board();
+  const CostKey key = layer_key(128, 6);
+  for (int layer = 0; layer < 12; ++layer) ASSERT_TRUE(model->observe(key, milliseconds(900)));
+  EXPECT_EQ(model->estimate(key).mean, milliseconds(70));
+}
+
 TEST(Learning, FollowsWhatKeepsBeingMeasured) {
   const auto model = sti_board();
   const CostKey key = layer_key(128, 6);
-  for (int i = 0; i < 30; ++i) ASSERT_TRUE(model->observe(key, milliseconds(138 + i % 5)));
+  for (int i = 0; i < 70; ++i) ASSERT_TRUE(model->observe(key, milliseconds(138 + i % 5)));
   EXPECT_NEAR(model->estimate(key).mean.ms(), 140, 2.1);
   EXPECT_GT(model->estimate(key).p95, model->estimate(key).mean);
-  EXPECT_EQ(model->estimate(key).samples, 39);
+  EXPECT_EQ(model->estimate(key).samples, 79);
   // Other kinds of task are not touched; the same kind at another width is.
   EXPECT_EQ(model->estimate(layer_key(128, 6, kExact, true)).mean, milliseconds(58));
   EXPECT_NEAR(model->estimate(layer_key(128, 12)).mean.ms(), 238, 4);
@@ -301,7 +308,7 @@ TEST(Learning, KeepsLoadsNonDecreasingInBytes) {
   PowerFit fit;
   fit.a = 1e-9;
   const auto model = make_regression(fit, {});
-  for (int i = 0; i < 20; ++i) {
+  for (int i = 0; i < 60; ++i) {
     model->observe(load_key(4096), from_seconds(1e-5));
     model->observe(load_key(4 << 20), from_seconds(4e-3));
   }

@@ -87,7 +87,7 @@ TEST(CostBook, IsNotMovedByOneWildRun) {
   CostBook book;
   book.set(0, disk(1e9));
   const uint64_t before = book.version();
-  run(book, 2, milliseconds(500));
+  run(book, 12, milliseconds(500));
   EXPECT_EQ(book.version(), before);
   EXPECT_EQ(book.estimate(load_key(0, 1'000'000)).mean, milliseconds(1));
 }
