@@ -64,7 +64,8 @@ struct RunLimits {
   Duration overdue_floor = milliseconds(5000);
 };
 
-// Lanes (one thread per device beyond the caller's) live as long as the executor. run() is not reentrant.
+// One thread per device beyond the caller's lives as long as the executor; any of them may run any lane, one lane at a time
+// each, so a device sees changing threads but never two at once. run() is not reentrant. Destroyed before its backends.
 class Executor {
  public:
   virtual ~Executor() = default;

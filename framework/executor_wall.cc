@@ -13,8 +13,8 @@ namespace {
 class WallExecutor final : public Executor {
  public:
   explicit WallExecutor(std::vector<DeviceBinding> devices) {
-    lanes_.resize(devices.size());
-    for (size_t d = 0; d < devices.size(); ++d) lanes_[d].binding = devices[d];
+    devices_.resize(devices.size());
+    for (size_t d = 0; d < devices.size(); ++d) devices_[d].binding = devices[d];
   }
 
   ~WallExecutor() override {
@@ -24,17 +24,17 @@ class WallExecutor final : public Executor {
     }
     work_.notify_all();
     for (std::thread& thread : threads_) thread.join();
-    for (WallLane& lane : lanes_) {
-      ask_again(lane);
+    for (WallDevice& device : devices_) {
+      ask_again(device);
       // What a device still uses is never freed; there is no one left who could wait for it.
-      for (Abandoned& busy : lane.abandoned) static_cast<void>(busy.work.release());
+      for (Abandoned& busy : device.abandoned) static_cast<void>(busy.work.release());
     }
   }
 
   RunReport run(const TaskGraph& graph, TaskBinder* binder, const RunLimits& limits) override {
     if (Status usable = check(graph); !usable.ok()) return refuse(graph, usable);
-    for (WallLane& lane : lanes_) ask_again(lane);
-    WallRun state(graph, binder, limits, lanes_);
+    for (WallDevice& device : devices_) ask_again(device);
+    WallRun state(graph, binder, limits, devices_);
     if (graph.size() == 0) return state.take_report();
 
     // The caller runs the lane of the last task, so that the answer needs no further hand-over between threads.
@@ -44,8 +44,9 @@ class WallExecutor final : public Executor {
       if (d != own && !graph.lane(static_cast<DeviceId>(d)).empty()) others.push_back(static_cast<DeviceId>(d));
     if (Status started = start_threads(others.size()); !started.ok()) return refuse(graph, started);
     hand_out(state, others);
-    state.run_lane(own);
+    state.help(own, true);
     std::unique_lock lock(mutex_);
+    waiting_.clear();  // whoever has not come yet need not come
     idle_.wait(lock, [this] { return busy_ == 0; });
     return state.take_report();
   }
@@ -54,9 +55,9 @@ class WallExecutor final : public Executor {
   Status check(const TaskGraph& graph) const {
     for (int d = 0; d < graph.device_count(); ++d) {
       if (graph.lane(static_cast<DeviceId>(d)).empty()) continue;
-      if (static_cast<size_t>(d) >= lanes_.size() || lanes_[d].binding.backend == nullptr)
+      if (static_cast<size_t>(d) >= devices_.size() || devices_[d].binding.backend == nullptr)
         return Error{ErrorCode::kInvalid, "task graph uses device " + std::to_string(d) + ", which no backend drives (" +
-                                              std::to_string(lanes_.size()) + " devices); bind one"};
+                                              std::to_string(devices_.size()) + " devices); bind one"};
     }
     return {};
   }
@@ -69,9 +70,9 @@ class WallExecutor final : public Executor {
   }
 
   // A device that was given up comes back once its tickets have ended.
-  static void ask_again(WallLane& lane) {
-    std::erase_if(lane.abandoned, [&](const Abandoned& busy) {
-      const Status status = lane.binding.backend->wait(lane.binding.device, busy.ticket, WallClock::instance().now());
+  static void ask_again(WallDevice& device) {
+    std::erase_if(device.abandoned, [&](const Abandoned& busy) {
+      const Status status = device.binding.backend->wait(device.binding.device, busy.ticket, WallClock::instance().now());
       return status.ok() || status.error().code != ErrorCode::kDeadline;
     });
   }
@@ -91,34 +92,33 @@ class WallExecutor final : public Executor {
     const std::lock_guard lock(mutex_);
     run_ = &state;
     waiting_ = devices;
-    busy_ = devices.size();
     work_.notify_all();
   }
 
-  // A lane thread: takes one lane of each run. There are at least as many threads as lanes to hand out, so every lane has
-  // one.
+  // A lane thread: joins each run that has a lane for it.
   void serve() {
     std::unique_lock lock(mutex_);
     for (;;) {
       work_.wait(lock, [this] { return quit_ || !waiting_.empty(); });
       if (quit_) return;
-      const DeviceId device = waiting_.back();
+      const DeviceId first = waiting_.back();
       waiting_.pop_back();
+      ++busy_;
       WallRun* const run = run_;
       lock.unlock();
-      run->run_lane(device);
+      run->help(first, false);
       lock.lock();
       if (--busy_ == 0) idle_.notify_one();
     }
   }
 
-  std::vector<WallLane> lanes_;
+  std::vector<WallDevice> devices_;
   std::vector<std::thread> threads_;  // started when first needed
   std::mutex mutex_;                  // guards all below
   std::condition_variable work_, idle_;
   WallRun* run_ = nullptr;
-  std::vector<DeviceId> waiting_;
-  size_t busy_ = 0;
+  std::vector<DeviceId> waiting_;  // lanes that no thread began with yet
+  size_t busy_ = 0;                // threads in the run
   bool quit_ = false;
 };
 

@@ -23,7 +23,8 @@ MemoryLedger::MemoryLedger(const TaskGraph& graph, const RunLimits& limits) {
 bool MemoryLedger::grantable(const Task& task) const {
   if (task.reserve == 0) return true;
   const Memory& memory = memories_[task.memory];
-  return memory.order[memory.next] == task.id && task.reserve <= saturating_subtract(memory.capacity, memory.used);
+  return memory.next < memory.order.size() && memory.order[memory.next] == task.id &&
+         task.reserve <= saturating_subtract(memory.capacity, memory.used);
 }
 
 void MemoryLedger::grant(const Task& task) {

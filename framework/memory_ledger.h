@@ -19,7 +19,7 @@ class MemoryLedger {
  public:
   MemoryLedger(const TaskGraph& graph, const RunLimits& limits);
 
-  // Whether the task's reservation is next in its memory's order and fits. True without a reservation.
+  // Whether the task's reservation is next in its memory's order and fits; false once granted. True without a reservation.
   bool grantable(const Task& task) const;
   // Takes the reservation; only where grantable().
   void grant(const Task& task);

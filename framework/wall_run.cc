@@ -1,4 +1,4 @@
-// Runs the lanes of one graph under the wall clock.
+// Decides which thread runs which lane next, and when to sleep and whom to wake.
 #include "framework/wall_run.h"
 
 #include <algorithm>
@@ -12,11 +12,8 @@
 namespace tessera {
 namespace {
 
-// Waits shorter than this are not worth a system call; measured: a sleep and its wake-up take 5 to 50 us
-// (benchmarks/executor).
+// Waits shorter than this are not worth a system call: a sleep and its wake-up take 5 to 50 us.
 constexpr Duration kSpin = microseconds(20);
-// How often a running task looks for a cancel request.
-constexpr Duration kCancelPoll = milliseconds(2);
 
 void pause_cpu() {
 #if defined(__x86_64__)
@@ -26,238 +23,219 @@ void pause_cpu() {
 #endif
 }
 
-// Spins until `ready` or until kSpin has passed.
-template <typename Ready>
-bool spin_until(const WallClock& clock, Ready ready) {
-  const Duration until = clock.now() + kSpin;
-  do {
-    for (int i = 0; i < 32; ++i) {
-      if (ready()) return true;
-      pause_cpu();
-    }
-  } while (clock.now() < until);
-  return ready();
-}
-
 }  // namespace
 
-WallRun::WallRun(const TaskGraph& graph, TaskBinder* binder, const RunLimits& limits, std::vector<WallLane>& lanes)
+WallRun::WallRun(const TaskGraph& graph, TaskBinder* binder, const RunLimits& limits, std::vector<WallDevice>& devices)
     : graph_(graph),
       binder_(binder),
       limits_(limits),
-      lanes_(lanes),
-      progress_(new Progress[graph.device_count()]),
+      lane_count_(graph.device_count()),
+      lanes_(new Lane[lane_count_]),
       doomed_(new std::atomic<uint8_t>[graph.size()]()),
       timings_(graph.size()),
-      ledger_(graph, limits),
-      sleeping_on_(graph.device_count(), kNoTask) {
-  uint32_t offset = 0;
-  for (int d = 0; d < graph.device_count(); ++d) {
-    cursor_.push_back(offset);
-    offset += static_cast<uint32_t>(graph.lane(static_cast<DeviceId>(d)).size());
-    running_lanes_ += !graph.lane(static_cast<DeviceId>(d)).empty();
+      ledger_(graph, limits) {
+  TaskTiming* timings = timings_.data();
+  for (size_t d = 0; d < lane_count_; ++d) {
+    Lane& lane = lanes_[d];
+    lane.order = graph.lane(static_cast<DeviceId>(d));
+    if (lane.order.empty()) continue;
+    ++lanes_left_;
+    lane.device = &devices[d];
+    lane.timings = timings;
+    timings += lane.order.size();
+    if (lane.device->abandoned.empty()) continue;
+    lane.lost = true;
+    if (first_error_.ok())
+      first_error_ =
+          Error{ErrorCode::kDevice, "device " + std::to_string(d) + ": still busy with task " +
+                                        std::to_string(lane.device->abandoned.front().work->task.id) + " of an earlier run"};
   }
 }
 
-void WallRun::run_lane(DeviceId device) {
-  Here here{lanes_[device], device, false, {}, false};
-  if (!here.lane.abandoned.empty()) {
-    here.lost = true;
-    const Abandoned& busy = here.lane.abandoned.front();
+void WallRun::help(DeviceId first, bool is_caller) {
+  {
     const std::lock_guard lock(mutex_);
-    if (first_error_.ok())
-      first_error_ = Error{ErrorCode::kDevice, "device " + std::to_string(device) + ": still busy with task " +
-                                                   std::to_string(busy.work->task.id) + " of an earlier run"};
+    ++threads_;
   }
-  for (const TaskId id : graph_.lane(device)) {
-    const Task& task = graph_.task(id);
-    await_predecessors(here, id);
-    if (cancel_requested() && !stopped_.load(std::memory_order_relaxed)) {
-      const std::lock_guard lock(mutex_);
-      stop(cancelled_error());
+  size_t at = first;
+  bool owe = false;  // this thread made other lanes ready, and has not woken anybody for them
+  do {
+    for (size_t tried = 0; tried < lane_count_; ++tried) {
+      if (try_lane(lanes_[at], owe)) tried = 0;
+      at = at + 1 == lane_count_ ? 0 : at + 1;
     }
-    const bool cancelled = here.lost || stopped_.load(std::memory_order_relaxed) ||
-                           doomed_[id].load(std::memory_order_relaxed) != 0 || !await_grant(here, task);
-    if (cancelled)
-      skip(here, task);
-    else
-      execute(here, task);
-    progress_[device].ended.exchange(id + 1, std::memory_order_seq_cst);
-    if (sleepers_.load(std::memory_order_seq_cst) != 0) {
-      { const std::lock_guard lock(mutex_); }  // a sleeper is either before its last look or in wait
-      wake_.notify_all();
-    }
-  }
-  const std::lock_guard lock(mutex_);
-  --running_lanes_;
-  declare_stuck_if_so();
+    owe = false;  // nothing was left to take
+  } while (rest(is_caller));
 }
 
 bool WallRun::predecessors_ended(TaskId id) const {
   for (const TaskId before : graph_.joins(id))
-    if (progress_[graph_.task(before).cost.device].ended.load(std::memory_order_seq_cst) <= before) return false;
+    if (lanes_[graph_.task(before).cost.device].ended.load(std::memory_order_seq_cst) <= before) return false;
   return true;
 }
 
-void WallRun::await_predecessors(Here& here, TaskId id) {
-  if (graph_.joins(id).empty()) return;
-  here.fresh = false;  // they may have ended after the last reading
-  if (predecessors_ended(id)) return;
-  if (!spin_until(clock_, [&] { return predecessors_ended(id); })) sleep(here.device, id);
+// Without the lock: false where it surely cannot.
+bool WallRun::may_go(const Lane& lane) const {
+  if (lane.held.load(std::memory_order_relaxed)) return false;
+  const uint32_t next = lane.next.load(std::memory_order_relaxed);
+  if (next == lane.order.size()) return false;
+  const Task& task = graph_.task(lane.order[next]);
+  return predecessors_ended(task.id) && (task.reserve == 0 || lane.refused.load(std::memory_order_relaxed) !=
+                                                                  ledger_changes_.load(std::memory_order_acquire));
 }
 
-// False where the run was stopped meanwhile.
-bool WallRun::await_grant(Here& here, const Task& task) {
-  if (task.reserve == 0) return true;
-  here.fresh = false;
-  for (;;) {
-    uint32_t seen = 0;
-    {
-      const std::lock_guard lock(mutex_);
-      if (stopped_.load(std::memory_order_relaxed)) return false;
-      if (ledger_.grantable(task)) {
-        ledger_.grant(task);
-        ledger_changes_.fetch_add(1, std::memory_order_release);
-        if (sleepers_.load(std::memory_order_relaxed) != 0) wake_.notify_all();  // the next in order may fit, too
-        return true;
-      }
-      seen = ledger_changes_.load(std::memory_order_relaxed);
-    }
-    const auto changed = [&] {
-      return ledger_changes_.load(std::memory_order_acquire) != seen || stopped_.load(std::memory_order_relaxed);
-    };
-    if (!spin_until(clock_, changed)) sleep(here.device, task.id);
+bool WallRun::any_may_go() const {
+  return std::any_of(lanes_.get(), lanes_.get() + lane_count_, [this](const Lane& lane) { return may_go(lane); });
+}
+
+bool WallRun::can_go(const Lane& lane, const Task& task) const {
+  return predecessors_ended(task.id) &&
+         (stopped_.load(std::memory_order_relaxed) || lane.lost.load(std::memory_order_relaxed) ||
+          doomed_[task.id].load(std::memory_order_relaxed) != 0 || ledger_.grantable(task));
+}
+
+// Runs the lane as far as it goes. False where it did not go at all, or another thread holds it.
+bool WallRun::try_lane(Lane& lane, bool& owe) {
+  if (!may_go(lane) || lane.held.exchange(true, std::memory_order_acquire)) return false;
+  if (owe) owe = any_may_go();  // beside this one
+  bool any = false;
+  while (step(lane, owe)) any = true;
+  let_go(lane, owe);
+  return any;
+}
+
+// Ends the lane's head, if that can start now.
+bool WallRun::step(Lane& lane, bool& owe) {
+  const Task* const task = head(lane);
+  bool cancelled = false;
+  if (task == nullptr || !may_start(lane, *task, cancelled)) return false;
+  if (owe) wake_.notify_all();  // this thread stays busy here
+  owe = false;
+  if (cancelled)
+    skip(lane, *task);
+  else
+    execute(lane, *task);
+  publish(lane, *task, owe);
+  return true;
+}
+
+bool WallRun::may_start(Lane& lane, const Task& task, bool& cancelled) {
+  if (!graph_.joins(task.id).empty()) {
+    if (!predecessors_ended(task.id)) return false;
+    lane.fresh = false;  // they may have ended after the last reading of the clock
   }
-}
-
-void WallRun::sleep(DeviceId device, TaskId id) {
-  std::unique_lock lock(mutex_);
-  sleeping_on_[device] = id;
-  sleepers_.fetch_add(1, std::memory_order_seq_cst);
-  while (!can_go(id)) {
-    declare_stuck_if_so();
-    if (can_go(id)) break;
-    wake_.wait(lock);
+  if (cancel_requested() && !stopped_.load(std::memory_order_relaxed)) stop(cancelled_error());
+  cancelled = stopped_.load(std::memory_order_relaxed) || lane.lost.load(std::memory_order_relaxed) ||
+              doomed_[task.id].load(std::memory_order_relaxed) != 0;
+  if (cancelled || task.reserve == 0) return true;
+  lane.fresh = false;
+  const std::lock_guard lock(mutex_);
+  if (!ledger_.grantable(task)) {
+    lane.refused.store(ledger_changes_.load(std::memory_order_relaxed), std::memory_order_relaxed);
+    return false;
   }
-  sleepers_.fetch_sub(1, std::memory_order_relaxed);
-  sleeping_on_[device] = kNoTask;
+  ledger_.grant(task);
+  ledger_changed();  // the next in order may fit, too
+  return true;
 }
 
-bool WallRun::can_go(TaskId id) const {
-  return predecessors_ended(id) && (stopped_.load(std::memory_order_relaxed) ||
-                                    doomed_[id].load(std::memory_order_relaxed) != 0 || ledger_.grantable(graph_.task(id)));
-}
-
-// Every lane sleeps or has ended, and none of them could go: only bytes can be missing (the least waiting task heads its
-// lane, and all its predecessors have ended).
-void WallRun::declare_stuck_if_so() {
-  if (running_lanes_ == 0 || sleepers_.load(std::memory_order_relaxed) < running_lanes_) return;
-  TaskId first = kNoTask;
-  for (const TaskId id : sleeping_on_) {
-    if (id == kNoTask) continue;
-    if (can_go(id)) return;
-    first = std::min(first, id);
+void WallRun::publish(Lane& lane, const Task& task, bool& owe) {
+  const uint32_t next = lane.next.load(std::memory_order_relaxed) + 1;
+  lane.next.store(next, std::memory_order_relaxed);
+  lane.ended.exchange(task.id + 1, std::memory_order_seq_cst);
+  if (task.id >= lane.wake_at.load(std::memory_order_seq_cst)) {
+    const std::lock_guard lock(mutex_);
+    lane.wake_at.store(kNoTask, std::memory_order_relaxed);
+    owe = register_free_lanes();
   }
-  stop(no_progress_error(graph_, first, ledger_.shortage(graph_.task(first))));
-}
-
-void WallRun::stop(const Error& reason) {
-  if (first_error_.ok()) first_error_ = reason;
-  stopped_.store(true, std::memory_order_seq_cst);
+  if (next != lane.order.size()) return;
+  const std::lock_guard lock(mutex_);
+  lanes_left_.fetch_sub(1, std::memory_order_relaxed);
   wake_.notify_all();
 }
 
-void WallRun::fail(TaskId id, const Error& error) {
-  for (const TaskId next : graph_.successors(id)) doomed_[next].store(1, std::memory_order_relaxed);
+void WallRun::let_go(Lane& lane, bool& owe) {
+  lane.held.store(false, std::memory_order_seq_cst);
+  if (sleepers_.load(std::memory_order_seq_cst) == 0) return;
+  // The sleepers left this lane to its holder; nobody watches it now.
   const std::lock_guard lock(mutex_);
-  if (first_error_.ok()) first_error_ = error;
+  owe = register_free_lanes() || owe;
 }
 
-void WallRun::skip(Here& here, const Task& task) {
-  for (const TaskId next : graph_.successors(task.id)) doomed_[next].store(1, std::memory_order_relaxed);
-  if (task.reserve > 0 || task.release > 0) {
-    const std::lock_guard lock(mutex_);
-    ledger_.skip(task);
-    ledger_changes_.fetch_add(1, std::memory_order_release);
+// Says for each free lane which task it waits for. True where one can go.
+bool WallRun::register_free_lanes() {
+  bool any = false;
+  for (size_t d = 0; d < lane_count_; ++d) {
+    const Lane& lane = lanes_[d];
+    if (lane.held.load(std::memory_order_seq_cst)) continue;
+    const Task* const task = head(lane);
+    if (task == nullptr) continue;
+    for (const TaskId before : graph_.joins(task->id)) {
+      Lane& other = lanes_[graph_.task(before).cost.device];
+      if (other.ended.load(std::memory_order_seq_cst) > before) continue;
+      if (before < other.wake_at.load(std::memory_order_relaxed)) other.wake_at.store(before, std::memory_order_seq_cst);
+      break;
+    }
+    any = can_go(lane, *task) || any;
   }
-  const Duration now = since_start();
-  record(here, {now, now, TaskState::kCancelled});
+  return any;
 }
 
-void WallRun::execute(Here& here, const Task& task) {
-  if (!here.fresh) here.now = since_start();
-  const Duration started = here.now;
-  const Outcome outcome = perform(here, task, started);
-  here.now = since_start();
-  here.fresh = binder_ == nullptr;
-  const bool given_up = outcome.state == TaskState::kRunning;
-  const TaskState state = given_up ? TaskState::kFailed : outcome.state;
-  record(here, {started, here.now, state});
-  if (state == TaskState::kFailed) fail(task.id, outcome.error);
-  if (binder_ != nullptr) binder_->ended(task, outcome.state);
-  if (task.release == 0 && !given_up) return;
-  const std::lock_guard lock(mutex_);
-  if (given_up)
-    ledger_.abandon(task);
-  else
-    ledger_.end(task);
-  ledger_changes_.fetch_add(1, std::memory_order_release);
+// Spins, then sleeps, until there may be something to do. False where this thread is needed no more.
+bool WallRun::rest(bool is_caller) {
+  const Duration until = clock_.now() + kSpin;
+  do {
+    for (int i = 0; i < 16; ++i) {
+      if (lanes_left_.load(std::memory_order_relaxed) == 0) return sleep(is_caller);
+      if (any_may_go()) return true;
+      pause_cpu();
+    }
+  } while (clock_.now() < until);
+  return sleep(is_caller);
 }
 
-// Binds, submits and waits.
-WallRun::Outcome WallRun::perform(Here& here, const Task& task, Duration started) {
-  InFlight& work = *here.lane.work;
-  work.task = task;
-  if (binder_ != nullptr) {
-    Result<Operands> operands = binder_->bind(task);
-    if (!operands.ok()) return {TaskState::kFailed, task_error(graph_, task.id, operands.error())};
-    work.operands = operands.take();
-  }
-  const DeviceBinding& device = here.lane.binding;
-  const Result<Ticket> ticket = device.backend->submit(device.device, work.task, work.operands);
-  if (!ticket.ok()) return {TaskState::kFailed, task_error(graph_, task.id, ticket.error())};
-  if (*ticket == kDone) return {};
-  return await_ticket(here, *ticket, task, started);
-}
-
-WallRun::Outcome WallRun::await_ticket(Here& here, Ticket ticket, const Task& task, Duration started) {
-  const DeviceBinding& device = here.lane.binding;
-  const Duration limit = overdue_limit(task, limits_.overdue_floor);
-  Duration deadline = saturating_add(began_ + started, limit);
-  bool overdue = false, cancelled = false;
+bool WallRun::sleep(bool is_caller) {
+  std::unique_lock lock(mutex_);
+  sleepers_.fetch_add(1, std::memory_order_seq_cst);
+  bool needed = true;
   for (;;) {
-    Duration until = deadline;
-    if (limits_.cancel != nullptr && !cancelled) until = std::min(until, clock_.now() + kCancelPoll);
-    const Status status = device.backend->wait(device.device, ticket, until);
-    if (status.ok()) return {};
-    if (status.error().code != ErrorCode::kDeadline) {
-      if (overdue)
-        return {TaskState::kFailed, overdue_error(graph_, task.id, limit, "cancelled: " + status.error().message)};
-      return {TaskState::kFailed, task_error(graph_, task.id, status.error())};
-    }
-    if (!cancelled && cancel_requested()) {
-      cancelled = true;
-      {
-        const std::lock_guard lock(mutex_);
-        stop(cancelled_error());
-      }
-      device.backend->cancel(device.device, ticket);
-    }
-    if (clock_.now() < deadline) continue;
-    if (overdue) return give_up(here, ticket, task, limit);
-    overdue = true;
-    device.backend->cancel(device.device, ticket);
-    deadline = saturating_add(clock_.now(), limits_.overdue_floor);
+    const int left = lanes_left_.load(std::memory_order_relaxed);
+    if (left > 0 && register_free_lanes()) break;
+    needed = left > 0 && (is_caller || threads_ <= left);
+    if (!needed) break;
+    if (sleepers_.load(std::memory_order_relaxed) == threads_)
+      declare_stuck();  // all sleep, so nothing is held, and nothing can go
+    else
+      wake_.wait(lock);
   }
+  sleepers_.fetch_sub(1, std::memory_order_relaxed);
+  if (!needed) {
+    --threads_;
+    wake_.notify_all();  // the last one awake must look whether the run is stuck
+  }
+  return needed;
 }
 
-// The device keeps the operands that it may still use; the lane goes on with new ones.
-WallRun::Outcome WallRun::give_up(Here& here, Ticket ticket, const Task& task, Duration limit) {
-  here.lost = true;
-  here.lane.abandoned.push_back({ticket, std::move(here.lane.work)});
-  here.lane.work = std::make_unique<InFlight>();
-  return {TaskState::kRunning,
-          overdue_error(graph_, task.id, limit, "cancelling did not end it, so the device takes no further task")};
+void WallRun::ledger_changed() {
+  ledger_changes_.fetch_add(1, std::memory_order_release);
+  if (sleepers_.load(std::memory_order_relaxed) != 0) wake_.notify_all();
+}
+
+// Only bytes can be missing: the least waiting task heads its lane, and all its predecessors have ended.
+void WallRun::declare_stuck() {
+  TaskId first = kNoTask;
+  for (size_t d = 0; d < lane_count_; ++d)
+    if (const Task* const task = head(lanes_[d]); task != nullptr) first = std::min(first, task->id);
+  if (first_error_.ok()) first_error_ = no_progress_error(graph_, first, ledger_.shortage(graph_.task(first)));
+  stopped_.store(true, std::memory_order_seq_cst);
+  ledger_changed();
+}
+
+void WallRun::stop(const Error& reason) {
+  const std::lock_guard lock(mutex_);
+  if (first_error_.ok()) first_error_ = reason;
+  stopped_.store(true, std::memory_order_seq_cst);
+  ledger_changed();
 }
 
 RunReport WallRun::take_report() {
@@ -266,8 +244,8 @@ RunReport WallRun::take_report() {
   report.peak = ledger_.peaks();
   report.tasks.resize(graph_.size());
   size_t at = 0;
-  for (int d = 0; d < graph_.device_count(); ++d) {
-    for (const TaskId id : graph_.lane(static_cast<DeviceId>(d))) {
+  for (size_t d = 0; d < lane_count_; ++d) {
+    for (const TaskId id : lanes_[d].order) {
       report.tasks[id] = timings_[at++];
       if (report.tasks[id].state != TaskState::kCancelled) report.makespan = std::max(report.makespan, report.tasks[id].end);
     }

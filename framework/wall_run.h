@@ -25,79 +25,104 @@ struct Abandoned {
   std::unique_ptr<InFlight> work;
 };
 
-// One device's part of a run; owned by the executor, used by the one thread that runs the lane.
-struct WallLane {
+// A device for as long as the executor lives. In a run it belongs to whoever holds its lane.
+struct WallDevice {
   DeviceBinding binding;
   std::unique_ptr<InFlight> work = std::make_unique<InFlight>();
   std::vector<Abandoned> abandoned;
 };
 
-// One run. run_lane is called once for each non-empty lane, each call on a thread of its own; then take_report.
+// One run. Several threads call help(), the executor's caller among them; then take_report.
 //
-// A lane ends its tasks in id order, so "task p has ended" is `ended[device of p] > p`: no counter per task is shared. A
-// lane that must wait spins for a moment, then sleeps. No wake-up is lost: a sleeper first counts itself, then looks once
-// more; whoever ends a task first says so, then looks for sleepers; all four are sequentially consistent.
+// A lane belongs to one thread at a time, but to no thread for good: who can go no further in one lane lets it go and takes
+// any free lane whose head can start. So work is handed between lanes without waking anybody, and a thread that the machine
+// does not schedule holds nothing up but the task that it is in.
+//
+// A lane ends its tasks in id order, so "task p has ended" is `ended > p` of p's lane: no counter per task is shared. Who
+// finds nothing to do spins for a moment, then sleeps. No wake-up is lost: a sleeper first says which task it waits for
+// (`wake_at`), then looks once more; whoever ends a task first says so, then looks at `wake_at`; all four are sequentially
+// consistent.
 class WallRun {
  public:
-  WallRun(const TaskGraph& graph, TaskBinder* binder, const RunLimits& limits, std::vector<WallLane>& lanes);
-  void run_lane(DeviceId device);
+  WallRun(const TaskGraph& graph, TaskBinder* binder, const RunLimits& limits, std::vector<WallDevice>& devices);
+  // Runs tasks, beginning with lane `first`. The caller's thread returns when all lanes have ended, others when there are
+  // fewer lanes left than threads.
+  void help(DeviceId first, bool is_caller);
   RunReport take_report();
 
  private:
-  struct alignas(64) Progress {
-    std::atomic<TaskId> ended{0};  // the last ended task + 1
+  struct alignas(64) Lane {
+    std::atomic<TaskId> ended{0};          // the last ended task + 1
+    std::atomic<TaskId> wake_at{kNoTask};  // somebody sleeps until this task of the lane has ended; set under mutex_
+    std::atomic<bool> held{false};
+    std::atomic<uint32_t> next{0};       // head: position in `order`
+    std::atomic<uint32_t> refused{~0u};  // ledger_changes_ when the head's reservation was last refused
+    std::atomic<bool> lost{false};       // the device takes no further task
+    std::span<const TaskId> order;       // constant
+    // The holder's own:
+    WallDevice* device = nullptr;
+    TaskTiming* timings = nullptr;  // by position: lanes share no cache line
+    Duration now;                   // the last reading of the clock
+    bool fresh = false;             // `now` still holds: nothing ran since
   };
   struct Outcome {
     TaskState state = TaskState::kDone;
     Error error;
   };
-  // The lane's own view; not shared.
-  struct Here {
-    WallLane& lane;
-    DeviceId device;
-    bool lost = false;
-    Duration now;        // the last reading of the clock
-    bool fresh = false;  // `now` still holds: nothing ran since
-  };
 
-  Duration since_start() const { return clock_.now() - began_; }
+  // What can go (any thread).
+  // Null at the end. Of a lane that another thread holds, it may be out of date.
+  const Task* head(const Lane& lane) const {
+    const uint32_t next = lane.next.load(std::memory_order_relaxed);
+    return next < lane.order.size() ? &graph_.task(lane.order[next]) : nullptr;
+  }
   bool predecessors_ended(TaskId id) const;
+  bool may_go(const Lane& lane) const;
+  bool can_go(const Lane& lane, const Task& task) const;  // under mutex_
   bool cancel_requested() const { return limits_.cancel != nullptr && limits_.cancel->load(std::memory_order_relaxed); }
 
-  void await_predecessors(Here& here, TaskId id);
-  bool await_grant(Here& here, const Task& task);
-  void sleep(DeviceId device, TaskId id);
-  bool can_go(TaskId id) const;    // under mutex_
-  void declare_stuck_if_so();      // under mutex_
-  void stop(const Error& reason);  // under mutex_
+  // Moving between lanes.
+  bool try_lane(Lane& lane, bool& owe);
+  bool step(Lane& lane, bool& owe);
+  bool may_start(Lane& lane, const Task& task, bool& cancelled);
+  void publish(Lane& lane, const Task& task, bool& owe);
+  void let_go(Lane& lane, bool& owe);
+  bool any_may_go() const;
+  bool rest(bool is_caller);
+  bool sleep(bool is_caller);
+  bool register_free_lanes();  // under mutex_
+  void ledger_changed();       // under mutex_
+  void declare_stuck();        // under mutex_
+  void stop(const Error& reason);
   void fail(TaskId id, const Error& error);
 
-  void execute(Here& here, const Task& task);
-  Outcome perform(Here& here, const Task& task, Duration started);
-  Outcome await_ticket(Here& here, Ticket ticket, const Task& task, Duration started);
-  Outcome give_up(Here& here, Ticket ticket, const Task& task, Duration limit);
-  void skip(Here& here, const Task& task);
-  void record(const Here& here, const TaskTiming& timing) { timings_[cursor_[here.device]++] = timing; }
+  // Running one task (the lane's holder).
+  void execute(Lane& lane, const Task& task);
+  Outcome perform(Lane& lane, const Task& task, Duration started);
+  Outcome await_ticket(Lane& lane, Ticket ticket, const Task& task, Duration started);
+  Outcome give_up(Lane& lane, Ticket ticket, const Task& task, Duration limit);
+  void skip(Lane& lane, const Task& task);
+  void record(Lane& lane, const TaskTiming& t) { lane.timings[lane.next.load(std::memory_order_relaxed)] = t; }
+  Duration since_start() const { return clock_.now() - began_; }
 
   const TaskGraph& graph_;
   TaskBinder* const binder_;
   const RunLimits& limits_;
-  std::vector<WallLane>& lanes_;
   const WallClock& clock_ = WallClock::instance();
   const Duration began_ = clock_.now();
-  std::unique_ptr<Progress[]> progress_;            // by device
+  const size_t lane_count_;
+  std::unique_ptr<Lane[]> lanes_;                   // by device
   std::unique_ptr<std::atomic<uint8_t>[]> doomed_;  // by task: a predecessor failed or was cancelled
-  std::vector<TaskTiming> timings_;                 // lane after lane, so that lanes share no cache line
-  std::vector<uint32_t> cursor_;                    // by device: next entry of timings_
+  std::vector<TaskTiming> timings_;                 // lane after lane
   std::atomic<bool> stopped_{false};                // what has not started is cancelled
+  std::atomic<int> lanes_left_{0};
   std::atomic<int> sleepers_{0};
   std::atomic<uint32_t> ledger_changes_{0};
 
   std::mutex mutex_;  // guards all below
   std::condition_variable wake_;
   MemoryLedger ledger_;
-  std::vector<TaskId> sleeping_on_;  // by device; kNoTask: awake
-  int running_lanes_ = 0;
+  int threads_ = 0;  // in help()
   Status first_error_;
 };
 

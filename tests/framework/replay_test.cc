@@ -5,6 +5,7 @@
 
 #include "framework/executor.h"
 #include "tests/framework/graphs.h"
+#include "tests/framework/scripted_backend.h"
 
 namespace tessera {
 namespace {
@@ -59,6 +60,21 @@ TEST(Replay, EqualsTheVirtualExecutorWhereMemoryIsTight) {
   const Tally tally = compare(100'000, 4000, true);
   EXPECT_GT(tally.equal, 400);  // both outcomes must really occur
   EXPECT_GT(tally.infeasible, 400);
+}
+
+// Reservations are granted in plan order, so what can run at all does not depend on timing: real threads agree, too.
+TEST(Replay, TellsWhetherTheWallExecutorGetsThrough) {
+  ScriptedBackend backend;
+  const auto executor = make_wall_executor(std::vector<DeviceBinding>(7, {&backend, 0}));
+  for (uint64_t seed = 200'000; seed < 200'400; ++seed) {
+    const RandomGraph g = random_graph(seed, true);
+    RunLimits limits;
+    limits.capacity = g.capacity;
+    limits.held = g.held;
+    const RunReport report = executor->run(g.graph, nullptr, limits);
+    ASSERT_EQ(report.status.ok(), replay(g.graph, g.capacity, g.held).ok()) << "seed " << seed;
+    for (size_t m = 0; m < g.capacity.size(); ++m) ASSERT_LE(report.peak[m], g.capacity[m]) << "seed " << seed;
+  }
 }
 
 TEST(Replay, PipelinesLoadsAndComputes) {

@@ -1,10 +1,13 @@
 // A backend whose tasks end as a script says, and a binder that writes down what it was asked.
 #pragma once
 
+#include <chrono>
 #include <condition_variable>
+#include <functional>
 #include <map>
 #include <mutex>
 #include <set>
+#include <vector>
 
 #include "framework/clock.h"
 #include "framework/executor.h"
