@@ -332,7 +332,7 @@ TEST(StorageDevice, CopiesOnlyWhatFits) {
   EXPECT_FALSE(backend->transfer(0, {&b, 11}, {&a, 60}, {40}).ok());
   EXPECT_FALSE(backend->transfer(0, {&b, 0}, {}, {4}).ok());
   EXPECT_FALSE(backend->allocate(0, {-1}).ok());
-  EXPECT_FALSE(backend->allocate(0, {int64_t{1} << 60}).ok());
+  EXPECT_FALSE(backend->allocate(0, {INT64_MAX}).ok());
   backend->release(a);
   backend->release(b);
 }
