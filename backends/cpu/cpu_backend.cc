@@ -19,7 +19,7 @@ constexpr int64_t kAlignment = 4096;     // framework/backend.h
 constexpr int64_t kReadableBehind = 64;  // shards/shard_format.h: decoders read whole words past the last index
 
 // Guesses that calibration replaces: what a core of a server of 2020 to 2025 reaches.
-constexpr double kCyclesPerSecond = 2.8e9;
+constexpr double kCyclesPerSecond = 3.2e9;
 constexpr double kMultiplyAddsPerLane = 1.4;  // a cycle: two units, 70 % busy
 constexpr double kDecodedPerLane = 0.25;      // weights a cycle
 constexpr double kBytesPerSecond = 12e9;      // fp32 weights from memory

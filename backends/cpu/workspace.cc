@@ -27,7 +27,7 @@ int64_t lay_out_attention(const ModelShape& shape, const WorkSize& size, Workspa
 }
 
 int64_t lay_out_ffn(const ModelShape& shape, const WorkSize& size, Workspace& w) {
-  w.block_rows = std::min(size.tokens(), kMaxBlockRows);
+  w.block_rows = static_cast<int>(std::min<int64_t>(size.tokens(), kMaxBlockRows));
   w.hidden_slice = floats(static_cast<int64_t>(w.block_rows) * round_up(shape.ffn_share(), kPanel));
   return size.slices * w.hidden_slice;
 }
@@ -36,7 +36,7 @@ int64_t lay_out_ffn(const ModelShape& shape, const WorkSize& size, Workspace& w)
 void lay_out_scratch(const ModelShape& shape, const WorkSize& size, Workspace& w) {
   const int64_t longest_k = std::max({shape.hidden, shape.head_width(), shape.ffn_share()});
   w.acc = floats(kTileColumns * longest_k);
-  const int64_t product = w.acc + int64_t{8} * std::min(size.tokens(), kMaxBlockRows) * kTileColumns;
+  const int64_t product = w.acc + int64_t{8} * std::min<int64_t>(size.tokens(), kMaxBlockRows) * kTileColumns;
   const int64_t scores = floats(int64_t{kMaxTileRows} * round_up(size.longest, kPanel));
   w.scratch_bytes = align64(std::max(product, scores));
 }

@@ -13,7 +13,7 @@ struct WorkSize {
   int longest = 0;  // tokens of the longest sequence
   int slices = 0;
   int threads = 1;
-  int tokens() const { return batch * longest; }
+  int64_t tokens() const { return int64_t{batch} * longest; }
 };
 WorkSize work_size(const CostKey& key, int threads);
 WorkSize work_size(const Operands& operands, int threads);
