@@ -2,12 +2,23 @@
 #include "shards/profiler_fit.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <numeric>
 #include <utility>
 
 namespace tessera {
 namespace {
+
+// Small losses count relatively, those far below this absolutely; nats.
+constexpr double kFloor = 0.01;
+
+// One factor each for absence, 1, 2, 3 and from 4 bits on: a single shard's change is measured near the exact model, where
+// the divergence grows with the square of the error; in plans, errors of many shards add up, the more so the larger they
+// are.
+constexpr size_t kFactors = 5;
+using Factors = std::array<double, kFactors>;
+size_t factor_of(Bits bits) { return std::min<size_t>(bits, kFactors - 1); }
 
 // Reads measured values and fills a model.
 class Fitter {
@@ -22,20 +33,25 @@ class Fitter {
   }
   void fit_precision();
   void fit_absence();
-  double sum(int depth, const std::vector<Bits>& bits);
   void add_sample(int depth, const std::vector<Bits>& bits, double loss);
+  double scale(int depth, int width) const;
+  void fit_factors();
+  void apply_factors();
   void fit_scale(AccuracyModel* model) const;
   void fit_accuracy(AccuracyModel* model) const;
 
-  // A plan's summed sensitivity and what it really added.
+  // A plan's sensitivities summed by factor, and what it really added.
   struct Sample {
     int depth = 0, width = 0;
-    double sum = 0, added = 0;
+    Factors parts{};
+    double sum = 0;  // of parts times factors
+    double added = 0;
   };
   const ModelShape& shape_;
   const ProbeList& list_;
   std::vector<double> sensitivity_;  // [L][M][kBitsLevels]
   std::vector<Sample> samples_;
+  Factors factors_{};
 };
 
 // More bits never add loss (noise of the sample is pooled away), nor do they take any; levels that the store lacks are as
@@ -77,33 +93,66 @@ void Fitter::fit_absence() {
   }
 }
 
-double Fitter::sum(int depth, const std::vector<Bits>& bits) {
-  double total = 0;
-  for (int l = 0; l < depth; ++l)
-    for (int j = 0; j < shape_.slices; ++j) total += sensitivity(l, j, bits[static_cast<size_t>(l * shape_.slices + j)]);
-  return total;
-}
-
 void Fitter::add_sample(int depth, const std::vector<Bits>& bits, double loss) {
-  samples_.push_back(
-      {depth, mean_width(depth, bits), sum(depth, bits), loss - value(list_.base[static_cast<size_t>(depth - 1)])});
-}
-
-// Per depth and width, least squares of relative error over the samples near it (half a layer, one slice).
-void Fitter::fit_scale(AccuracyModel* model) const {
-  constexpr double kDepthReach = 0.5, kWidthReach = 1.0, kFloor = 0.02;  // layers, slices, nats
-  for (int depth = 1; depth <= shape_.layers; ++depth) {
-    for (int width = 1; width <= shape_.slices; ++width) {
-      double top = 1e-9, bottom = 1e-9;  // a scale of 1 where nothing was measured
-      for (const Sample& s : samples_) {
-        const double d = (s.depth - depth) / kDepthReach, m = (s.width - width) / kWidthReach;
-        const double weight = std::exp(-0.5 * (d * d + m * m)) / (s.sum * s.sum + kFloor * kFloor);
-        top += weight * s.sum * s.added;
-        bottom += weight * s.sum * s.sum;
-      }
-      model->scale_ppm.push_back(to_micro(std::clamp(top / bottom, 0.01, 1000.0)).n);
+  Sample sample{depth, mean_width(depth, bits), {}, 0, loss - value(list_.base[static_cast<size_t>(depth - 1)])};
+  for (int l = 0; l < depth; ++l) {
+    for (int j = 0; j < shape_.slices; ++j) {
+      const Bits b = bits[static_cast<size_t>(l * shape_.slices + j)];
+      sample.parts[factor_of(b)] += sensitivity(l, j, b);
     }
   }
+  samples_.push_back(sample);
+}
+
+// Least squares of relative error over the samples near a depth and width.
+double Fitter::scale(int depth, int width) const {
+  constexpr double kDepthReach = 0.5, kWidthReach = 1.0;  // layers, slices
+  double top = 1e-9, bottom = 1e-9;                       // a scale of 1 where nothing was measured
+  for (const Sample& s : samples_) {
+    const double d = (s.depth - depth) / kDepthReach, m = (s.width - width) / kWidthReach;
+    const double weight = std::exp(-0.5 * (d * d + m * m)) / (s.sum * s.sum + kFloor * kFloor);
+    top += weight * s.sum * s.added;
+    bottom += weight * s.sum * s.sum;
+  }
+  return std::clamp(top / bottom, 0.01, 1000.0);
+}
+
+// Alternates scales with one multiplicative step of non-negative least squares on the factors (Lee and Seung, NIPS 2000),
+// damped by the square root.
+void Fitter::fit_factors() {
+  factors_.fill(1);
+  for (int step = 0; step < 60; ++step) {
+    for (Sample& s : samples_) s.sum = std::inner_product(s.parts.begin(), s.parts.end(), factors_.begin(), 0.0);
+    Factors top, bottom;
+    top.fill(1e-12);
+    bottom.fill(1e-12);
+    for (const Sample& s : samples_) {
+      const double by = scale(s.depth, s.width), predicted = by * s.sum;
+      const double weight = 1 / ((predicted + kFloor) * (predicted + kFloor));
+      for (size_t f = 0; f < kFactors; ++f) {
+        top[f] += weight * by * s.parts[f] * std::max(0.0, s.added);
+        bottom[f] += weight * by * s.parts[f] * predicted;
+      }
+    }
+    for (size_t f = 0; f < kFactors; ++f) factors_[f] *= std::sqrt(top[f] / bottom[f]);
+  }
+  const double full = scale(shape_.layers, shape_.slices);  // so that sensitivities are nats at full depth and width
+  for (double& factor : factors_) factor *= full;
+}
+
+void Fitter::apply_factors() {
+  for (size_t i = 0; i < sensitivity_.size(); ++i) sensitivity_[i] *= factors_[factor_of(level_bits(i % kBitsLevels))];
+  for (size_t shard = 0; shard < sensitivity_.size(); shard += kBitsLevels) {
+    const auto coded = sensitivity_.begin() + static_cast<ptrdiff_t>(shard) + 1;
+    const std::vector<double> pooled = non_increasing({coded, coded + 8});
+    std::copy(pooled.begin(), pooled.end(), coded);
+  }
+  for (Sample& s : samples_) s.sum = std::inner_product(s.parts.begin(), s.parts.end(), factors_.begin(), 0.0);
+}
+
+void Fitter::fit_scale(AccuracyModel* model) const {
+  for (int depth = 1; depth <= shape_.layers; ++depth)
+    for (int width = 1; width <= shape_.slices; ++width) model->scale_ppm.push_back(to_micro(scale(depth, width)).n);
 }
 
 // On predicted losses, so that the map makes up for what is wrong with them on average.
@@ -128,6 +177,8 @@ AccuracyModel Fitter::fit() {
   for (const UniformProbes& u : list_.uniform)
     add_sample(u.depth, uniform_bits(shape_, u.depth, u.width, u.bits), value(u.loss));
   for (const PlanProbes& p : list_.fit) add_sample(p.depth, p.bits, value(p.loss));
+  fit_factors();
+  apply_factors();
   fit_scale(&model);
   for (const double s : sensitivity_) model.sensitivity.push_back(to_micro(s));
   for (const size_t probe : list_.importance_loss) model.importance_loss.push_back(to_micro(value(probe)));
