@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <utility>
 
 #include <fcntl.h>
 #include <nlohmann/json.hpp>
@@ -177,16 +178,17 @@ Result<StoredProfile> parse(const Store& store, const std::string& path, const s
   return profile;
 }
 
-// Finished profiles of a store, by path.
-std::vector<std::string> profiles_of(const Store& store) {
-  std::vector<std::string> paths;
+// The finished profile of a store that was written last, by name where two are of one moment; empty: there is none.
+std::string newest_profile(const Store& store) {
+  std::pair<fs::file_time_type, std::string> newest{fs::file_time_type::min(), ""};
   std::error_code error;
   for (fs::directory_iterator at(store.directory() + "/profiles", error), end; !error && at != end; at.increment(error)) {
     const std::string name = at->path().filename().string();
-    if (name.ends_with(".json") && !name.ends_with(".partial.json") && !name.starts_with('.')) paths.push_back(at->path());
+    if (!name.ends_with(".json") || name.ends_with(".partial.json") || name.starts_with('.')) continue;
+    std::error_code ignored;
+    newest = std::max(newest, {at->last_write_time(ignored), at->path().string()});
   }
-  std::sort(paths.begin(), paths.end());
-  return paths;
+  return newest.second;
 }
 
 Status write_all(int fd, const std::string& text) {
@@ -230,12 +232,8 @@ Result<StoredProfile> load_profile(const Store& store, const std::string& task, 
   std::string path = profile_path(store, task + ".json");
   std::error_code error;
   if (task.empty()) {
-    const std::vector<std::string> all = profiles_of(store);
-    if (all.empty()) return StoredProfile{};
-    if (all.size() > 1)
-      return Error{ErrorCode::kInvalid, store.directory() + "/profiles: holds " + std::to_string(all.size()) +
-                                            " profiles (" + all[0] + ", " + all[1] + "...); name one, or remove the others"};
-    path = all[0];
+    path = newest_profile(store);
+    if (path.empty()) return StoredProfile{};
   } else if (!fs::exists(path, error)) {
     return StoredProfile{};
   }

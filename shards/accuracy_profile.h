@@ -40,7 +40,7 @@ struct StoredProfile {
   std::vector<CheckedPlan> checked;
 };
 
-// Loads STORE/profiles/<task>.json, or the only one there where task is empty. kData where its content hash is another
+// Loads STORE/profiles/<task>.json, or the one written last where task is empty. kData where its content hash is another
 // store's (says how to profile again). No profile: an unprofiled model is not an error; `found` tells.
 Result<StoredProfile> load_profile(const Store& store, const std::string& task, bool* found);
 // Writes STORE/profiles/<task>.json whole or not at all.

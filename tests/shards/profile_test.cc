@@ -1,5 +1,6 @@
 // Checks what a profile measures, fits and keeps, on small random stores and the reference operators.
 #include <atomic>
+#include <chrono>
 #include <filesystem>
 
 #include <gmock/gmock.h>
@@ -156,6 +157,19 @@ TEST_F(Profile, ComesBackFromItsFile) {
   EXPECT_TRUE(load_profile(*tiny_.store, "other", &found).ok());
   EXPECT_FALSE(found);
   EXPECT_TRUE(verify_store(tiny_.directory)->damages.empty());
+}
+
+TEST_F(Profile, WrittenLastIsTheOneThatIsUsed) {
+  ASSERT_TRUE(profile().ok());
+  const std::string first = profile_path(*tiny_.store, "tiny.json"), second = profile_path(*tiny_.store, "again.json");
+  std::string text = slurp(first);
+  text.replace(text.find("\"task\":\"tiny\""), 13, "\"task\":\"more\"");
+  spill(second, text);
+  bool found = false;
+  for (const auto& [age, task] : {std::pair{1, "more"}, std::pair{-1, "tiny"}}) {
+    fs::last_write_time(second, fs::last_write_time(first) + std::chrono::hours(age));
+    EXPECT_EQ(load_profile(*tiny_.store, "", &found)->task, task);
+  }
 }
 
 TEST_F(Profile, GoesOnWhereItWasInterrupted) {
