@@ -266,6 +266,26 @@ TEST_F(Profile, NamesUnusableDataAndOptions) {
   EXPECT_EQ(profile().error().code, ErrorCode::kInvalid);
 }
 
+TEST(EmbeddedProfile, BelongsToTheStoreThatTheBuildMakes) {
+  const std::string directory = std::string(TESSERA_BINARY_DIR) + "/share/tessera/models/minilm6-sst2";
+  if (!fs::exists(directory + "/index")) GTEST_SKIP() << "SKIPPED: the embedded store is not built at " << directory;
+  const auto store = Store::open(directory);
+  ASSERT_TRUE(store.ok()) << store.error().message;
+  bool found = false;
+  const auto loaded = load_profile(**store, "sst2", &found);
+  ASSERT_TRUE(loaded.ok()) << loaded.error().message << "; regenerate it as docs/accuracy.md says";
+  EXPECT_TRUE(found);
+  EXPECT_GE(loaded->checked.size(), 100u);
+  EXPECT_GT(loaded->rank_correlation, 0.85);
+  // Full depth and width at 6 bits is within the map's best; one layer at 2 bits is not.
+  const ModelShape& shape = (*store)->shape();
+  const AccuracyModel& m = loaded->model;
+  const Micro good = m.accuracy(m.loss(6, uniform_bits(shape, 6, 12, 6)));
+  const Micro poor = m.accuracy(m.loss(1, uniform_bits(shape, 1, 3, 2)));
+  EXPECT_GT(good.value(), 0.90);
+  EXPECT_LT(poor.value(), 0.84);
+}
+
 TEST_F(Profile, NeedsTheExactVersion) {
   const TinyStore coded = make_tiny_store({}, {2, 4});
   const auto got = profile_store(*coded.store, *tokenizer_, backend_, 0, options_);
