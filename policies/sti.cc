@@ -11,7 +11,8 @@
 //            bitwidth of the store is skipped, and what cannot be on time is infeasible instead of late.
 // Cost:      O(sizes * bitwidths * nm) additions, one replay where no memory stalls; else O(log) replays of each stage.
 // Knobs:     pass1 (highest): highest | lowest uniform bitwidth of pass 1 (its prototype: lowest)
-//            slack (keep): keep | io: whether IO may use what compute leaves of the target (always where IO binds)
+//            slack (auto): keep | io: who gets what compute leaves of the target: nobody (as published) or IO; auto: IO
+//            where it cannot stream the highest coded bitwidth, for there the published rule drops bits with time to spare
 //            fill (needed): needed | all: the preload buffer holds, bottom layers first, what spares compute a stall,
 //            or all that fits
 #include <optional>
@@ -29,10 +30,12 @@
 namespace tessera {
 namespace {
 
+enum class Slack { kAuto, kKeep, kIo };
+
 struct Settings {
   Choices choices;
   bool lowest_first = false;  // pass 1
-  bool slack_to_io = false;
+  Slack slack = Slack::kAuto;
   bool fill_all = false;
 };
 
@@ -85,18 +88,24 @@ class Planner {
     return false;
   }
 
+  // As published where storage can stream the highest coded bitwidth. Where it cannot, IO binds: time that compute leaves
+  // buys bits, so IO gets all of it.
   std::optional<Start> pass_one(IoPlan& io, Size size) {
+    const std::optional<Start> published = settings_.slack == Slack::kIo ? std::nullopt : start(io, size, Head::kLayerZero);
+    const bool io_binds =
+        !published || (!settings_.lowest_first && published->base < highest_coded(settings_.choices.ladder));
+    if (!io_binds || (published && settings_.slack == Slack::kKeep)) return published;
+    return start(io, size, Head::kAllSlack);
+  }
+
+  // The first bitwidth, in the order of pass 1, whose accumulated IO budgets hold.
+  std::optional<Start> start(IoPlan& io, Size size, Head head) {
     const std::vector<Bits>& ladder = settings_.choices.ladder;
-    const int rungs = static_cast<int>(ladder.size());
-    const auto rung = [&](int i) { return ladder[settings_.lowest_first ? i : rungs - 1 - i]; };
-    bool computes = false;
-    for (int i = 0; i < rungs && !settings_.slack_to_io; ++i) {
-      if (io.start(rung(i), Head::kLayerZero)) return Start{size, rung(i), Head::kLayerZero};
-      computes |= io.computes_in_time();
+    const size_t rungs = ladder.size();
+    for (size_t i = 0; i < rungs; ++i) {
+      const Bits base = ladder[settings_.lowest_first ? i : rungs - 1 - i];
+      if (io.start(base, head)) return Start{size, base, head};
     }
-    if (!computes && !settings_.slack_to_io) return std::nullopt;
-    for (int i = 0; i < rungs; ++i)
-      if (io.start(rung(i), Head::kAllSlack)) return Start{size, rung(i), Head::kAllSlack};
     return std::nullopt;
   }
 
@@ -128,7 +137,8 @@ class Planner {
   std::optional<Plan> raised(Size size, Bits base, Plan fitting, bool keep) {
     IoPlan io(view_, trials_.residency(), costs_, size);
     std::vector<Upgrade> upgrades;
-    if (io.start(base, settings_.slack_to_io ? Head::kAllSlack : Head::kLayerZero) || io.start(base, Head::kAllSlack))
+    if (io.start(base, settings_.slack == Slack::kIo ? Head::kAllSlack : Head::kLayerZero) ||
+        io.start(base, Head::kAllSlack))
       upgrades = io.raise(importance(size), settings_.choices.ladder);
     const int count = last_that_holds(1, static_cast<int>(upgrades.size()) + 1, [&](int k) {
       std::vector<Bits> bits = resident_bits(view_, trials_.residency(), size, base);
@@ -200,9 +210,12 @@ class Sti final : public Policy {
     return "elastic shards, accumulated IO budgets, preload buffer (STI: Guo, Choe, Lin, ASPLOS 2023)";
   }
   std::vector<KnobDescription> knobs() const override {
-    return {{"pass1", "", "highest", "uniform bitwidth of pass 1: highest that IO sustains (paper), or lowest (prototype)"},
-            {"slack", "", "keep", "what compute leaves of the target: keep it (as published), or io may use it"},
-            {"fill", "", "needed", "preload buffer, bottom layers first: what spares compute a stall (needed), or all"}};
+    return {
+        {"pass1", "", "highest", "uniform bitwidth of pass 1: highest that IO sustains (paper), or lowest (prototype)"},
+        {"slack", "", "auto",
+         "what compute leaves of the target: kept (keep, as published), for IO (io), or for IO where it cannot stream the "
+         "highest coded bitwidth (auto)"},
+        {"fill", "", "needed", "preload buffer, bottom layers first: what spares compute a stall (needed), or all"}};
   }
 
   // The buffer of the submodel that this request would run if its first layers were resident.
@@ -240,10 +253,10 @@ class Sti final : public Policy {
     Settings out;
     TESSERA_ASSIGN(out.choices, choices_of(view));
     TESSERA_ASSIGN(const std::string pass1, knob_choice(view.knobs, "pass1", {"highest", "lowest"}));
-    TESSERA_ASSIGN(const std::string slack, knob_choice(view.knobs, "slack", {"keep", "io"}));
+    TESSERA_ASSIGN(const std::string slack, knob_choice(view.knobs, "slack", {"auto", "keep", "io"}));
     TESSERA_ASSIGN(const std::string fill, knob_choice(view.knobs, "fill", {"needed", "all"}));
     out.lowest_first = pass1 == "lowest";
-    out.slack_to_io = slack == "io";
+    out.slack = slack == "io" ? Slack::kIo : slack == "keep" ? Slack::kKeep : Slack::kAuto;
     out.fill_all = fill == "all";
     return out;
   }

@@ -22,10 +22,17 @@ Residency bottom_up(const PlanningView& view, Size size, Bits bits, Bytes room) 
 
 }  // namespace
 
+Bits highest_coded(const std::vector<Bits>& ladder) {
+  for (auto bits = ladder.rbegin(); bits != ladder.rend(); ++bits)
+    if (*bits != kExact) return *bits;
+  return kExact;
+}
+
 Residency preload_buffer(const PlanningView& view, const Choices& choices, Costs& costs, Size size, bool all) {
+  const Bits coded = highest_coded(choices.ladder);
   Residency full;
-  for (auto bits = choices.ladder.rbegin(); bits != choices.ladder.rend(); ++bits) {
-    full = bottom_up(view, size, *bits, view.budgets.preload);
+  for (const Bits bits : {choices.ladder.back(), coded}) {
+    full = bottom_up(view, size, bits, view.budgets.preload);
     const auto first = [&](int count) {
       Residency out;
       out.shards.assign(full.shards.begin(), full.shards.begin() + count);
@@ -34,7 +41,7 @@ Residency preload_buffer(const PlanningView& view, const Choices& choices, Costs
     const auto stalls = [&](int count) {
       const Residency held = first(count);
       IoPlan io(view, held, costs, size);
-      io.start(*bits, Head::kLayerZero);
+      io.start(bits, Head::kLayerZero);
       return !io.never_stalls();
     };
     const int most = static_cast<int>(full.shards.size());

@@ -233,6 +233,17 @@ TEST(Sti, GivesItsSlackToIoWhenAsked) {
   EXPECT_EQ(fault(world, FakeReplay(world), plan), "");
 }
 
+TEST(Sti, SpendsSpareTimeOnBitsWhereIoBinds) {
+  World world = board(600);
+  for (int64_t& layer : world.costs.layer) layer /= 4;  // compute four times faster: 3 bits no longer stream
+  const Plan plan = plan_of("sti", world);
+  EXPECT_EQ(size_of(plan), "12x12");
+  EXPECT_EQ(fault(world, FakeReplay(world), plan), "");
+  EXPECT_GT(plan.mean_bits(), 4.5) << "of 600 ms compute takes 357; in what is left another 20 MB are read";
+  world.knobs = {{"slack", "keep"}};
+  EXPECT_LT(plan_of("sti", world).mean_bits(), 3.5) << "as published";
+}
+
 TEST(Sti, StreamsLowBitsWhereIoBinds) {
   World world = board(400);
   world.costs.ns_per_byte *= 8;  // a storage eight times slower: 6 bits no longer stream
