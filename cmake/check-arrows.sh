@@ -28,7 +28,7 @@ for folder in backends/*/; do
   name=$(basename "$folder")
   extra=""
   [ "$name" = fpga ] && extra=" hls"
-  allow "backends/$name" "framework shards tests/conformance backends/$name$extra" "nlohmann|toml\+\+|CLI"
+  allow "backends/$name" "framework shards tests/conformance hwy backends/$name$extra" "nlohmann|toml\+\+|CLI"
 done
 
 # framework's headers stand on the standard library alone.
