@@ -146,19 +146,29 @@ void add_model_flags(CLI::App& app, ModelFlags& flags) {
   app.add_flag("--cold", flags.cold, "Reads bypass the page cache");
 }
 
-std::optional<int> parse_flags(CLI::App& app, int argc, const char* const* argv) {
+std::optional<int> parse_flags(CLI::App& app, int argc, const char* const* argv, std::vector<std::string>* texts) {
+  // Not a positional of CLI11's: that would take "[a, b]" for a list.
+  app.allow_extras();
   try {
     app.parse(argc, argv);
-    return std::nullopt;
   } catch (const CLI::CallForHelp&) {
-    std::fputs(app.help().c_str(), stdout);
+    std::fputs(app.help("tessera").c_str(), stdout);
     return kExitDone;
-  } catch (const CLI::ExtrasError&) {
-    for (const std::string& extra : app.remaining())
-      if (extra.size() > 1 && extra[0] == '-')
-        return wrong_use(app, unknown_name("flag", extra.substr(0, extra.find('=')), flag_names(app)));
-    return wrong_use(app, "what to do with '" + app.remaining().front() + "'? See tessera " + app.get_name() + " --help");
   } catch (const CLI::ParseError& error) { return wrong_use(app, error.what()); }
+  bool only_texts = false;
+  for (const std::string& extra : app.remaining()) {
+    if (!only_texts && extra == "--") {
+      only_texts = true;
+    } else if (!only_texts && extra.size() > 1 && extra[0] == '-') {
+      return wrong_use(app, unknown_name("flag", extra.substr(0, extra.find('=')), flag_names(app)) +
+                                (texts ? "; a text that starts with '-' comes after --" : ""));
+    } else if (texts != nullptr) {
+      texts->push_back(extra);
+    } else {
+      return wrong_use(app, "what to do with '" + extra + "'? See tessera " + app.get_name() + " --help");
+    }
+  }
+  return std::nullopt;
 }
 
 Status check_policy(const RequestFlags& flags) {

@@ -61,7 +61,8 @@ void add_model_flags(CLI::App& app, ModelFlags& flags);
 void add_bandwidth_flag(CLI::App& app, MachineFlags& flags);
 
 // Parses argv (argv[0]: the command's name). Empty: go on. Else the exit code: 0 after --help, 2 after a message on stderr.
-std::optional<int> parse_flags(CLI::App& app, int argc, const char* const* argv);
+// `texts`, where given, takes what is no flag, and all that follows "--".
+std::optional<int> parse_flags(CLI::App& app, int argc, const char* const* argv, std::vector<std::string>* texts = nullptr);
 
 // Checks the names in the flags: the policy and its knobs. kInvalid lists the known ones and the nearest.
 Status check_policy(const RequestFlags& flags);

@@ -38,6 +38,6 @@ const std::atomic<bool>& interrupted() { return g_interrupted; }
 CancelOnInterrupt::CancelOnInterrupt(Session& session) { g_session.store(&session); }
 CancelOnInterrupt::~CancelOnInterrupt() { g_session.store(nullptr); }
 
-Error interrupted_error(const char* what) { return {ErrorCode::kCancelled, std::string(what) + ": interrupted"}; }
+Error interrupted_error(const char* what) { return {ErrorCode::kCancelled, std::string(what) + " stopped on request"}; }
 
 }  // namespace tessera

@@ -30,8 +30,7 @@ void declare(CLI::App& app, PlanFlags& flags) {
   app.footer(
       "Examples: tessera plan \"a gripping film\" --latency 20ms --memory 8MiB --explain\n"
       "          tessera plan --shape configs/models/bert-base.toml --platform board.toml --virtual --latency 400ms");
-  app.add_option("TEXT", flags.text.texts, "A text to plan for; none: --tokens")->allow_extra_args(false);
-  app.add_option("--pair", flags.text.pair, "A pair of sentences")->expected(2)->type_name("A B");
+  app.add_option("--pair", flags.text.pair, "A pair of sentences")->expected(2)->type_name("A B")->allow_extra_args(false);
   app.add_option("--input", flags.text.input, "A TSV file with a header line")->type_name("FILE");
   app.add_option("--tokens", flags.tokens, "Plan for so many tokens (default 128)")
       ->type_name("N")
@@ -160,10 +159,13 @@ Result<int> execute(const PlanFlags& flags) {
 }  // namespace
 
 int plan_command(int argc, const char* const* argv) {
-  CLI::App app("Plans a request without running it.", "plan");
+  CLI::App app(
+      "Plans a request without running it: tessera plan [TEXT...] [FLAGS...]\n"
+      "Without a text, for --tokens.",
+      "plan");
   PlanFlags flags;
   declare(app, flags);
-  if (const auto code = parse_flags(app, argc, argv)) return *code;
+  if (const auto code = parse_flags(app, argc, argv, &flags.text.texts)) return *code;
   const auto code = execute(flags);
   return code.ok() ? *code : fail("plan", code.error(), flags.output.json);
 }

@@ -93,7 +93,8 @@ std::string headline(const RunView& view, const ModelShape& shape, int columns, 
   }
   const std::string size = " (" + std::to_string(view.tokens) + " tokens" + (view.truncated ? ", cut to fit)" : ")");
   const int room = std::max(columns - 26 - static_cast<int>(size.size()), 20);
-  const std::string text = view.text.empty() ? "any text" : "\"" + printable(view.text, room) + "\"";
+  std::string text = "any text";
+  if (!view.text.empty()) text.assign("\"").append(printable(view.text, room)).append("\"");
   return paint(Paint::kAccent, text) + paint(Paint::kDim, size) + (right.empty() ? "" : "  ") + right + '\n';
 }
 
@@ -155,7 +156,8 @@ std::string render_head(const ModelShape& shape, const Platform& platform, const
 
 std::string render_answer(const RunView& view, const ModelShape& shape, const Platform& platform, int columns,
                           const Painter& paint) {
-  std::string text = headline(view, shape, columns, paint) + "  " + plan_line(*view.planned, view.policy) + '\n';
+  std::string text = headline(view, shape, columns, paint);
+  text.append("  ").append(plan_line(*view.planned, view.policy)).append("\n");
   const bool measured = view.answer != nullptr;
   if (view.lanes) {
     const PlannedRequest& planned = *view.planned;
@@ -163,7 +165,7 @@ std::string render_answer(const RunView& view, const ModelShape& shape, const Pl
                                    measured ? view.answer->report : RunReport{});
     LaneView lanes{&trace, measured, view.simulated, measured ? run_offset(*view.answer) : Duration{}, view.budgets.latency,
                    columns};
-    text += '\n' + render_lanes(lanes, paint) + '\n';
+    text.append("\n").append(render_lanes(lanes, paint)).append("\n");
   }
   return text + render_rows(comparison(view), measured, view.simulated, paint);
 }

@@ -31,8 +31,7 @@ void declare(CLI::App& app, RunFlags& flags) {
   app.footer(
       "Examples: tessera run \"a gripping, beautifully acted film\" --latency 20ms --memory 8MiB\n"
       "          tessera run --input dev.tsv --format json --cold --bandwidth 83MB/s");
-  app.add_option("TEXT", flags.text.texts, "One text an argument; none: sample sentences")->allow_extra_args(false);
-  app.add_option("--pair", flags.text.pair, "A pair of sentences")->expected(2)->type_name("A B");
+  app.add_option("--pair", flags.text.pair, "A pair of sentences")->expected(2)->type_name("A B")->allow_extra_args(false);
   app.add_option("--input", flags.text.input, "A TSV file with a header line: sentence, or sentence1 and sentence2")
       ->type_name("FILE");
   app.add_option("--trace", flags.trace, "Write the lanes as Chrome trace JSON")->type_name("FILE");
@@ -235,10 +234,13 @@ Result<int> execute(const RunFlags& flags) {
 }  // namespace
 
 int run_command(int argc, const char* const* argv) {
-  CLI::App app("Answers texts under a latency and a memory budget.", "run");
+  CLI::App app(
+      "Answers texts under a latency and a memory budget: tessera run [TEXT...] [FLAGS...]\n"
+      "One text an argument; none: sample sentences.",
+      "run");
   RunFlags flags;
   declare(app, flags);
-  if (const auto code = parse_flags(app, argc, argv)) return *code;
+  if (const auto code = parse_flags(app, argc, argv, &flags.text.texts)) return *code;
   const auto code = execute(flags);
   return code.ok() ? *code : fail("run", code.error(), flags.output.json);
 }

@@ -107,7 +107,7 @@ TEST(Arguments, ADescribedMachineNeedsVirtualTime) {
 TEST(Arguments, TwoSourcesOfTextsAreRefused) {
   const ToolRun run = tessera(run_with({"w5", "--pair", "w6", "w7"}));
   EXPECT_EQ(run.code, 2);
-  EXPECT_THAT(run.err, HasSubstr("--pair"));
+  EXPECT_THAT(run.err, HasSubstr("three sources"));
 }
 
 TEST(Stores, AMissingStoreTellsHowToMakeOne) {
@@ -234,6 +234,20 @@ TEST(Texts, InvalidUtf8IsReadAsReplacements) {
   const ToolRun run = tessera(run_with({"w5 \xff\xfe w6 \xc3", "--format", "json"}));
   EXPECT_EQ(run.code, 0);
   EXPECT_THAT(run.json()["results"][0]["text"].get<std::string>(), HasSubstr("\xEF\xBF\xBD"));
+}
+
+TEST(Texts, APairIsOneRequest) {
+  const ToolRun run = tessera(run_with({"--pair", "w5 [w6]", "[w7, w8]", "--format", "json"}));
+  ASSERT_EQ(run.code, 0) << run.err;
+  ASSERT_EQ(run.json()["results"].size(), 1U);
+  EXPECT_EQ(run.json()["results"][0]["text_b"], "[w7, w8]");
+}
+
+TEST(Texts, ATextMayStartWithADashAfterTwo) {
+  EXPECT_EQ(tessera(run_with({"-5 stars"})).code, 2);
+  const ToolRun run = tessera(run_with({"--format", "json", "--", "-5 stars", "--bits"}));
+  ASSERT_EQ(run.code, 0) << run.err;
+  EXPECT_EQ(run.json()["results"].size(), 2U);
 }
 
 TEST(Texts, BracketsAreText) {
