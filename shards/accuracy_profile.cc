@@ -4,10 +4,10 @@
 #include <algorithm>
 #include <cerrno>
 #include <cmath>
-#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <system_error>
 #include <utility>
 
 #include <fcntl.h>
@@ -195,10 +195,10 @@ Status write_all(int fd, const std::string& text) {
   for (size_t done = 0; done < text.size();) {
     const ssize_t n = ::write(fd, text.data() + done, text.size() - done);
     if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) return Error{ErrorCode::kData, std::strerror(errno)};
+    if (n <= 0) return Error{ErrorCode::kData, std::generic_category().message(errno)};
     done += static_cast<size_t>(n);
   }
-  if (::fsync(fd) != 0) return Error{ErrorCode::kData, std::strerror(errno)};
+  if (::fsync(fd) != 0) return Error{ErrorCode::kData, std::generic_category().message(errno)};
   return {};
 }
 
@@ -219,11 +219,11 @@ Status write_profile_file(const Store& store, const std::string& file_name, cons
   fs::create_directories(store.directory() + "/profiles", error);
   if (error) return failed(error.message());
   const int fd = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-  if (fd < 0) return failed(std::strerror(errno));
+  if (fd < 0) return failed(std::generic_category().message(errno));
   const Status written = write_all(fd, text);
   ::close(fd);
   if (!written.ok()) return failed(written.error().message);
-  if (::rename(temporary.c_str(), path.c_str()) != 0) return failed(std::strerror(errno));
+  if (::rename(temporary.c_str(), path.c_str()) != 0) return failed(std::generic_category().message(errno));
   return {};
 }
 

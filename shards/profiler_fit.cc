@@ -29,7 +29,7 @@ class Fitter {
  private:
   double value(size_t probe) const { return list_.probes[probe].value; }
   double& sensitivity(int l, int j, Bits b) {
-    return sensitivity_[(static_cast<size_t>(l * shape_.slices + j)) * kBitsLevels + static_cast<size_t>(bits_level(b))];
+    return sensitivity_[(shard_at(shape_.slices, l, j)) * kBitsLevels + static_cast<size_t>(bits_level(b))];
   }
   void fit_precision();
   void fit_absence();
@@ -60,7 +60,7 @@ void Fitter::fit_precision() {
   for (int l = 0; l < shape_.layers; ++l) {
     for (int j = 0; j < shape_.slices; ++j) {
       std::vector<double> measured;
-      for (const size_t probe : list_.precision[static_cast<size_t>(l * shape_.slices + j)])
+      for (const size_t probe : list_.precision[shard_at(shape_.slices, l, j)])
         measured.push_back(std::max(0.0, value(probe)));
       if (shape_.bitwidths.back() == kExact) measured.back() = 0;
       measured = non_increasing(measured);
@@ -97,7 +97,7 @@ void Fitter::add_sample(int depth, const std::vector<Bits>& bits, double loss) {
   Sample sample{depth, mean_width(depth, bits), {}, 0, loss - value(list_.base[static_cast<size_t>(depth - 1)])};
   for (int l = 0; l < depth; ++l) {
     for (int j = 0; j < shape_.slices; ++j) {
-      const Bits b = bits[static_cast<size_t>(l * shape_.slices + j)];
+      const Bits b = bits[shard_at(shape_.slices, l, j)];
       sample.parts[factor_of(b)] += sensitivity(l, j, b);
     }
   }
@@ -250,6 +250,7 @@ std::vector<double> non_increasing(const std::vector<double>& values) {
 std::vector<AccuracyModel::Point> fit_map(std::vector<std::pair<double, double>> points) {
   std::sort(points.begin(), points.end());
   std::vector<double> accuracy;
+  accuracy.reserve(points.size());
   for (const auto& point : points) accuracy.push_back(point.second);
   accuracy = non_increasing(accuracy);
   std::vector<AccuracyModel::Point> map;

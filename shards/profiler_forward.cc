@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "framework/clock.h"
+#include "shards/profiler_probes.h"
 
 namespace tessera {
 namespace {
@@ -178,7 +179,7 @@ Status ProbeRunner::layer(int l, const std::vector<Bits>& bits, const Step& step
   const int slices = store_.shape().slices;
   std::vector<WeightRef> weights;
   for (int j = 0; j < slices; ++j) {
-    const Bits b = bits[static_cast<size_t>(l * slices + j)];
+    const Bits b = bits[shard_at(slices, l, j)];
     if (b != kAbsent) weights.push_back(weights_.shard(l, j, b));
   }
   for (Chunk& chunk : chunks_) {
@@ -246,7 +247,7 @@ Status ProbeRunner::execute(Op op, const Chunk& chunk, const BitsHistogram& bits
   const Duration start = WallClock::instance().now();
   for (;;) {
     const Duration now = WallClock::instance().now();
-    const Status done = backend_.wait(device_, ticket, now + kPatience);
+    Status done = backend_.wait(device_, ticket, now + kPatience);
     if (done.ok() || done.error().code != ErrorCode::kDeadline) return done;
     if (now - start > kLongest) backend_.cancel(device_, ticket);
   }

@@ -89,7 +89,7 @@ std::vector<Bits> random_bits(const ModelShape& shape, int depth, Random& random
     const int m = wild ? random.pick(shape.widths) : width;
     for (int j = 0; j < m; ++j) {
       const Bits mixed = random.below(100) < share ? high : low;
-      bits[static_cast<size_t>(l * shape.slices + j)] = wild ? random.pick(shape.bitwidths) : mixed;
+      bits[shard_at(shape.slices, l, j)] = wild ? random.pick(shape.bitwidths) : mixed;
     }
   }
   return bits;

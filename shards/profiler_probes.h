@@ -13,6 +13,11 @@ namespace tessera {
 enum class Part : uint8_t { kDivergence, kEvenRows, kOddRows };
 inline constexpr int kParts = 3;
 
+// Where shard (l, j) lies in [L][M].
+constexpr size_t shard_at(int slices, int l, int j) {
+  return static_cast<size_t>(l) * static_cast<size_t>(slices) + static_cast<size_t>(j);
+}
+
 // One measurement. bits[l * M + j] for l < depth.
 struct Probe {
   Part part = Part::kDivergence;

@@ -3,8 +3,8 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstring>
 #include <limits>
+#include <system_error>
 #include <utility>
 
 #include <fcntl.h>
@@ -162,8 +162,8 @@ Encoding CompiledTokenizer::encode_pair(std::string_view a, std::string_view b, 
 }
 
 Error unreadable(const std::string& path, int error) {
-  return {ErrorCode::kData,
-          path + ": cannot be read: " + std::strerror(error) + "; write the store again with `tessera shard --force`"};
+  return {ErrorCode::kData, path + ": cannot be read: " + std::generic_category().message(error) +
+                                "; write the store again with `tessera shard --force`"};
 }
 
 }  // namespace
