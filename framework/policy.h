@@ -97,8 +97,8 @@ class Policy {
   virtual ~Policy() = default;
   virtual std::string_view name() const = 0;
   // What to hold before such a request arrives (view.residency is ignored), sorted by id: a preload buffer within
-  // budgets.preload, or a whole submodel within budgets.memory. Not empty only where decide() with it returns a plan, or where
-  // nothing does and it brings the nearest feasible budgets nearer.
+  // budgets.preload, or a whole submodel within budgets.memory. Not empty only where decide() with it returns a plan, or
+  // where nothing does and it brings the nearest feasible budgets nearer.
   virtual Result<Residency> preload(const PlanningView&) { return Residency{}; }
   // kInvalid for a knob that cannot be understood; kInternal is a bug.
   virtual Result<Decision> decide(const PlanningView& view) = 0;
