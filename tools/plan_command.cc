@@ -77,7 +77,7 @@ void print_plans(const PlanFlags& flags, const OpenedSession& opened, const Requ
   const int columns = terminal_columns();
   std::string text = render_head(opened.model.shape, opened.machine.platform, options.budgets, options.policy,
                                  opened.model.profiled, paint) +
-                     lanes_legend(paint) + '\n';
+                     lanes_legend(columns, paint) + '\n';
   for (const Planned& planned : list) {
     if (planned.request->infeasible) continue;
     RunView view;

@@ -176,11 +176,11 @@ std::string render_lanes(const LaneView& view, const Painter& paint) {
   return text;
 }
 
-std::string lanes_legend(const Painter& paint) {
-  return paint(Paint::kDim,
-               "  digit: layer, block: its load (height = bits: ▂2 ▃3 ▄4 ▅5 ▆6 █exact) or compute;"
-               " r rows, e embed, x exit, ┊ deadline") +
-         '\n';
+std::string lanes_legend(int columns, const Painter& paint) {
+  const std::string loads = "  digits: layers; loads by height: ▂2 ▃3 ▄4 ▅5 ▆6 █exact bits;";
+  const std::string others = "r rows, e embed, x exit; ┊ deadline";
+  const bool fits = cells(loads) + 1 + cells(others) <= columns;
+  return paint(Paint::kDim, loads + (fits ? " " : "\n  ") + others) + '\n';
 }
 
 }  // namespace tessera

@@ -19,7 +19,7 @@ struct LaneView {
 
 // Lines, each ended by '\n'. Block heights tell bits; digits tell layers.
 std::string render_lanes(const LaneView& view, const Painter& paint);
-// One line that explains the signs.
-std::string lanes_legend(const Painter& paint);
+// Explains the signs; one line where that fits.
+std::string lanes_legend(int columns, const Painter& paint);
 
 }  // namespace tessera

@@ -23,8 +23,8 @@ std::string histogram(const Plan& plan) {
     if (bits != kAbsent) ++counts[bits];
   std::string text;
   for (const auto& [bits, count] : counts)
-    text += (text.empty() ? "" : ", ") + std::to_string(count) + " at " +
-            (bits == kExact ? std::string("exact") : std::to_string(bits) + " bits");
+    text += (text.empty() ? "" : ", ") + std::to_string(count) +
+            (bits == kExact ? std::string(" exact") : " at " + std::to_string(bits) + (bits == 1 ? " bit" : " bits"));
   return text;
 }
 
@@ -42,7 +42,9 @@ struct Row {
 };
 
 std::string relative(double measured, double predicted) {
-  return predicted > 0 ? format("%+.1f %%", (measured / predicted - 1) * 100) : "";
+  if (predicted <= 0) return "";
+  const double percent = (measured / predicted - 1) * 100;
+  return std::fabs(percent) < 0.05 ? "0.0 %" : format("%+.1f %%", percent);
 }
 
 std::vector<Row> comparison(const RunView& view) {
@@ -148,8 +150,9 @@ std::string render_head(const ModelShape& shape, const Platform& platform, const
     if (device.available) devices += (devices.empty() ? "" : ", ") + device.name + (device.emulated ? " (emulated)" : "");
   std::string line = paint(Paint::kBold, shape.name) + ": " + std::to_string(shape.layers) + " layers x " +
                      std::to_string(shape.slices) + " slices" + (profiled ? "" : ", not profiled") + " on " + devices +
-                     "; budgets " + paint(Paint::kBold, to_string(budgets.latency)) + " and " +
-                     paint(Paint::kBold, to_string(budgets.memory));
+                     "; budgets " +
+                     paint(Paint::kBold, budgets.latency == kForever ? "no deadline" : to_string(budgets.latency)) +
+                     " and " + paint(Paint::kBold, budgets.memory == kUnlimited ? "all memory" : to_string(budgets.memory));
   if (budgets.preload.n > 0) line += ", " + to_string(budgets.preload) + " of it to preload";
   return line + "; policy " + policy + '\n';
 }
@@ -170,17 +173,21 @@ std::string render_answer(const RunView& view, const ModelShape& shape, const Pl
   return text + render_rows(comparison(view), measured, view.simulated, paint);
 }
 
-std::string render_process(const FirstAnswer& first, Bytes peak_resident, const Painter& paint) {
+std::string render_process(const FirstAnswer& first, Duration calibrating, Bytes peak_resident, const Painter& paint) {
   const std::pair<const char*, Duration> parts[] = {
       {"process start", first.process}, {"open", first.open},       {"plan", first.plan},
       {"wait for loads", first.io},     {"compute", first.compute}, {"other", first.other()}};
-  std::string text = "process: first answer " + paint(Paint::kBold, to_string(first.total)) + " after its start (";
-  bool some = false;
+  std::string text = "process: first answer ";
+  text += paint(Paint::kBold, to_string(first.total)) + " after its start; peak RSS ";
+  text += paint(Paint::kBold, to_string(peak_resident)) + "\n        ";
   for (const auto& [name, time] : parts) {
-    text += std::string(some ? ", " : "") + name + ' ' + to_string(time);
-    some = true;
+    if (time.ns == 0) continue;
+    text += std::string(" ") + name + ' ' + to_string(time);
+    if (time == first.open && calibrating.ns > 0) text += " (" + to_string(calibrating) + " of it calibrating)";
+    text += ',';
   }
-  return text + "); peak RSS " + paint(Paint::kBold, to_string(peak_resident)) + '\n';
+  text.back() = '\n';
+  return text;
 }
 
 std::string infeasible_message(const Infeasible& infeasible, const Budgets& budgets) {

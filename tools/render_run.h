@@ -42,7 +42,8 @@ std::string render_head(const ModelShape& shape, const Platform& platform, const
                         bool profiled, const Painter& paint);
 std::string render_answer(const RunView& view, const ModelShape& shape, const Platform& platform, int columns,
                           const Painter& paint);
-std::string render_process(const FirstAnswer& first, Bytes peak_resident, const Painter& paint);
+// `calibrating`: the part of `open` that measured the machine, on first use.
+std::string render_process(const FirstAnswer& first, Duration calibrating, Bytes peak_resident, const Painter& paint);
 // One line: what the budgets were, why they cannot be met, the nearest that can.
 std::string infeasible_message(const Infeasible& infeasible, const Budgets& budgets);
 

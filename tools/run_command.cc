@@ -66,7 +66,7 @@ class Run {
     if (!flags_.output.json)
       std::fputs((render_head(opened_.model.shape, opened_.machine.platform, options_.budgets, options_.policy,
                               opened_.model.profiled, paint_) +
-                  (flags_.lanes > 0 ? lanes_legend(paint_) : "") + '\n')
+                  (flags_.lanes > 0 ? lanes_legend(columns_, paint_) : "") + '\n')
                      .c_str(),
                  stdout);
     CancelOnInterrupt watch(*opened_.session);
@@ -79,7 +79,7 @@ class Run {
     if (flags_.output.json) {
       print_json(document());
     } else if (first_.total.ns > 0) {
-      std::fputs(render_process(first_, peak_resident(), paint_).c_str(), stdout);
+      std::fputs(render_process(first_, opened_.calibration.took, peak_resident(), paint_).c_str(), stdout);
     }
     if (infeasible_ == nullptr) return kExitDone;
     std::fflush(stdout);
@@ -117,7 +117,7 @@ class Run {
       return {};
     }
     if (first_.total.ns == 0) {
-      split_run(last.answer, opened_.machine.platform, first_);
+      if (!opened_.machine.virtual_time) split_run(last.answer, opened_.machine.platform, first_);
       first_.total = since_process_start();
     }
     if (!flags_.output.json) show(last);

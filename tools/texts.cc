@@ -4,7 +4,7 @@
 namespace tessera {
 
 std::vector<Text> sample_texts() {
-  return {{"a gripping, beautifully acted film that stays with you for days.", "", false},
+  return {{"a gripping, beautifully acted film that stays with you.", "", false},
           {"the plot is a mess, and not one of its jokes lands.", "", false},
           {"it starts slowly, but what a finish!", "", false},
           {"two hours long, and it feels like four.", "", false}};

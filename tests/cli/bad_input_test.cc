@@ -74,6 +74,18 @@ TEST(Arguments, AnUnknownDeviceListsTheKnown) {
   EXPECT_THAT(run.err, AllOf(HasSubstr("cpu7"), HasSubstr("cpu0")));
 }
 
+TEST(Arguments, ADeviceInHostMemoryHasNoBudgetOfItsOwn) {
+  const ToolRun run = tessera(run_with({"w5", "--memory", "cpu0=64MiB"}));
+  EXPECT_EQ(run.code, 2);
+  EXPECT_THAT(run.err, AllOf(HasSubstr("cpu0"), HasSubstr("host")));
+}
+
+TEST(Arguments, AMissingPlatformFileIsNamed) {
+  const ToolRun run = tessera(run_with({"w5", "--virtual", "--platform", "/nonexistent/board.toml"}));
+  EXPECT_EQ(run.code, 4);
+  EXPECT_THAT(run.err, HasSubstr("/nonexistent/board.toml"));
+}
+
 TEST(Arguments, ADepthBeyondTheModelNamesItsExits) {
   const ToolRun run = tessera(run_with({"w5", "--depth", "7"}));
   EXPECT_EQ(run.code, 2);

@@ -1,9 +1,9 @@
 // Spawns processes with their output in files.
 #include "tests/cli/tool.h"
 
-#include <chrono>
 #include <csignal>
 #include <cstdlib>
+#include <filesystem>
 #include <stdexcept>
 #include <thread>
 
@@ -71,12 +71,22 @@ ToolRun tessera(const std::vector<std::string>& arguments, const std::vector<std
   return finish(start(arguments, environment, folder / "out", folder / "err"), folder / "out", folder / "err");
 }
 
-ToolRun tessera_signalled(const std::vector<std::string>& arguments, int signal, int after_ms) {
-  const TemporaryFolder folder;
-  const pid_t child = start(arguments, {}, folder / "out", folder / "err");
-  std::this_thread::sleep_for(std::chrono::milliseconds(after_ms));
-  kill(child, signal);  // a zombie until finish() waits: never another process
-  return finish(child, folder / "out", folder / "err");
+ToolRun tessera_signalled(const std::vector<std::string>& arguments, int signal, const std::string& folder,
+                          const std::string& prefix) {
+  const TemporaryFolder output;
+  const pid_t child = start(arguments, {}, output / "out", output / "err");
+  const auto there = [&] {
+    for (const auto& entry : std::filesystem::directory_iterator(folder))
+      if (entry.path().filename().string().starts_with(prefix)) return true;
+    return false;
+  };
+  const auto ended = [child] {
+    siginfo_t info{};
+    return waitid(P_PID, static_cast<id_t>(child), &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid == child;
+  };
+  while (!there() && !ended()) std::this_thread::yield();
+  kill(child, signal);  // at worst a zombie until finish() waits: never another process
+  return finish(child, output / "out", output / "err");
 }
 
 const std::string& tiny_store() { return shared_store().directory; }

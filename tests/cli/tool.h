@@ -16,8 +16,9 @@ struct ToolRun {
 
 // The cache (calibration, imported stores) is TESSERA_BINARY_DIR/test-cache unless `environment` ("NAME=value") says else.
 ToolRun tessera(const std::vector<std::string>& arguments, const std::vector<std::string>& environment = {});
-// The same, with a signal `after_ms` later; it is not sent where the process has ended.
-ToolRun tessera_signalled(const std::vector<std::string>& arguments, int signal, int after_ms);
+// The same, with a signal once a file whose name starts with `prefix` is in `folder`.
+ToolRun tessera_signalled(const std::vector<std::string>& arguments, int signal, const std::string& folder,
+                          const std::string& prefix);
 
 // A store with two layers of four slices, unprofiled, made once per process; its texts are words like "w5".
 const std::string& tiny_store();
