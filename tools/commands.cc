@@ -22,7 +22,8 @@ int fail(std::string_view command, const Error& error, bool json) {
     print_json(document);
   }
   std::fflush(stdout);
-  const char* interrupted = error.code == ErrorCode::kCancelled ? "interrupted: " : "";
+  const char* interrupted =
+      error.code == ErrorCode::kCancelled && error.message.find("interrupted") == std::string::npos ? "interrupted: " : "";
   std::fprintf(stderr, "tessera %s: %s%s\n", std::string(command).c_str(), interrupted, error.message.c_str());
   return exit_code(error.code);
 }

@@ -130,6 +130,30 @@ TEST(Json, EvalOfInfeasibleBudgetsEndsWithThree) {
   EXPECT_EQ(run.json()["infeasible"], 1);
 }
 
+TEST(Json, AProfiledStorePredictsAccuracy) {
+  const TinyStore tiny = make_tiny_store();
+  std::string data = "sentence\tlabel\n";
+  for (int i = 0; i < 40; ++i) data += "w5 w6 w7 w8 w9 w" + std::to_string(5 + i) + "\t" + std::to_string(i / 2 % 2) + "\n";
+  spill(tiny.folder / "data.tsv", data);
+  const ToolRun profile = tessera({"profile", tiny.directory, "--data", tiny.folder / "data.tsv", "--sentences", "4",
+                                   "--fit-plans", "8", "--check-plans", "4", "--format", "json"});
+  ASSERT_EQ(profile.code, 0) << profile.err;
+  EXPECT_EQ(profile.json()["profile"]["task"], "default");
+  const ToolRun plan = tessera(
+      {"plan", "--tokens", "8", "--model", tiny.directory, "--latency", "10s", "--memory", "1GiB", "--format", "json"});
+  ASSERT_EQ(plan.code, 0) << plan.err;
+  EXPECT_TRUE(plan.json()["plan"]["predicted"]["accuracy"].is_number());
+}
+
+TEST(Json, CalibratePrintsItsFigures) {
+  const TemporaryFolder cache;
+  const ToolRun run =
+      tessera({"calibrate", "--model", tiny_store(), "--format", "json"}, {"XDG_CACHE_HOME=" + cache.path()});
+  ASSERT_EQ(run.code, 0) << run.err;
+  EXPECT_FALSE(run.json()["figures"].empty());
+  EXPECT_TRUE(std::filesystem::exists(run.json()["calibration"]["path"].get<std::string>()));
+}
+
 TEST(Answers, AreTheSameAtEveryThreadCount) {
   const std::vector<std::string> common{"run",  "w5 w6 w7", "--model", tiny_store(), "--latency", "10s",      "--memory",
                                         "1GiB", "--depth",  "2",       "--bits",     "4",         "--format", "json"};
