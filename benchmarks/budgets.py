@@ -67,14 +67,15 @@ def row(latency, name, document, lines):
     if not answered:
         nearest = document["nearest"]["both"]
         return (f"| {latency} | {name} | infeasible (nearest {nearest['latency_ms']:.2f} ms, "
-                f"{nearest['memory_bytes'] / 2**20:.2f} MiB) | | | | | | | |")
+                f"{nearest['memory_bytes'] / 2**20:.2f} MiB) | | | | | | | | |")
     times = document["latency_ms"]
     error = document["latency_prediction_error"]
     infeasible = document["infeasible"]
-    shapes = statistics.mode(line["shape"] for line in answered)
+    depth, width = statistics.mode((line["depth"], line["width"]) for line in answered)
+    bits = statistics.mean(line["mean_bits"] for line in answered)
     return (f"| {latency} | {name} | {100 * document['accuracy']:.2f} | {times['p50']:.2f} | {times['p90']:.2f} | "
             f"{times['p99']:.2f} | {document['deadline_missed']} | {infeasible} | {document['peak_bytes'] / 2**20:.2f} | "
-            f"{100 * error['median']:.0f} % | {shapes} |")
+            f"{100 * error['median']:.0f} % | {depth}x{width}, {bits:.1f} b |")
 
 
 def main():

@@ -94,13 +94,18 @@ void count(const Answer& answer, const Example& example, const Budgets& budgets,
 
 Json prediction_line(int64_t index, const Example& example, const Answer& answer) {
   const bool infeasible = answer.planned->infeasible.has_value();
+  const Plan& plan = answer.planned->plan;
   return {{"index", index},
           {"label", example.label < 0 ? Json(nullptr) : Json(example.label)},
           {"predicted", answer.label < 0 ? Json(nullptr) : Json(answer.label)},
           {"logits", answer.logits},
           {"latency_ms", infeasible ? Json(nullptr) : Json(answer.latency.ms())},
           {"peak_bytes", infeasible ? Json(nullptr) : Json(answer.peak.n)},
-          {"plan_id", infeasible ? Json(nullptr) : Json(answer.planned->id)}};
+          {"plan_id", infeasible ? Json(nullptr) : Json(answer.planned->id)},
+          {"predicted_ms", infeasible ? Json(nullptr) : Json(plan.predicted.latency.ms())},
+          {"depth", infeasible ? Json(nullptr) : Json(plan.depth)},
+          {"width", infeasible ? Json(nullptr) : Json(plan.width())},
+          {"mean_bits", infeasible ? Json(nullptr) : Json(plan.mean_bits())}};
 }
 
 Result<Tally> run_all(const EvalFlags& flags, OpenedSession& opened, const Dataset& data, const RequestOptions& options,
