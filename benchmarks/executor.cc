@@ -5,6 +5,8 @@
 // medians of interleaved rounds: build + run, and the same graph run again. Freeing the graph is outside the time for both.
 // Usage: bench_executor [ROUNDS]. Ends with 1 where a task did not run exactly once after its predecessors, or where a node
 // takes more than 350 bytes.
+#include "framework/executor.h"
+
 #include <algorithm>
 #include <atomic>
 #include <cstdio>
@@ -16,7 +18,6 @@
 #include <tbb/global_control.h>
 
 #include "framework/clock.h"
-#include "framework/executor.h"
 #include "framework/registry.h"
 #include "framework/task_graph.h"
 
