@@ -10,8 +10,8 @@ namespace tessera {
 namespace {
 
 // A request brings a dozen tasks of a kind, and whatever slows it down slows them all: one wild request must not rule.
-constexpr size_t kWindow = 63;  // ratios kept per kind: follows a drift after a few requests
-constexpr size_t kPrior = 15;   // ratios of 1 that stand in before anything was seen
+constexpr size_t kWindow = 255;  // ratios kept per kind: a wild request is less than the last twentieth of them
+constexpr size_t kPrior = 15;    // ratios of 1 that stand in before anything was seen
 constexpr double kWildest = 100;
 constexpr double kSigmaPerMad = 1.4826;  // of a normal distribution
 constexpr double kZ95 = 1.6448536269514722;
@@ -46,6 +46,9 @@ void LearnedRatios::Window::add(double ratio) {
 void LearnedRatios::Window::summarise() {
   std::vector<double> values(ratios.begin(), ratios.end());
   median = median_of(values);
+  const auto tail = values.begin() + static_cast<std::ptrdiff_t>(values.size() * 95 / 100);
+  std::nth_element(values.begin(), tail, values.end());
+  high = *tail;
   for (double& v : values) v = std::fabs(v - median);
   deviation = kSigmaPerMad * median_of(values);
 }
@@ -64,7 +67,8 @@ Estimate LearnedRatios::apply(const CostKey& key, Estimate own) const {
   const Window& w = found->second;
   const double mean = static_cast<double>(own.mean.ns);
   const double spread = static_cast<double>(own.p95.ns - own.mean.ns) * w.median;
-  const double seen = kZ95 * w.deviation * mean;
+  // Times have a longer tail than the normal distribution's: what the window holds counts where it is more.
+  const double seen = std::max(kZ95 * w.deviation, w.high - w.median) * mean;
   own.mean = {rounded(mean * w.median)};
   own.p95 = {std::max(own.mean.ns, rounded(mean * w.median + std::max(spread, seen)))};
   own.variance_ns2 = std::max(own.variance_ns2 * w.median * w.median, w.deviation * w.deviation * mean * mean);

@@ -42,10 +42,11 @@ struct PlannedLoad {
 };
 
 struct Prediction {
-  Duration latency;  // at the plan's quantile
-  Bytes peak;        // most bytes accounted at once
-  Bytes io;          // bytes read
-  Micro accuracy;    // meaningful only where the model is profiled
+  Duration latency;   // at the plan's quantile: what the budget is held against
+  Duration expected;  // at the middle of the cost models: what a measurement should come near (scheduler)
+  Bytes peak;         // most bytes accounted at once
+  Bytes io;           // bytes read
+  Micro accuracy;     // meaningful only where the model is profiled
   bool accuracy_known = false;
   Micro loss;
   Joules energy;

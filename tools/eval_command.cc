@@ -85,8 +85,8 @@ void count(const Answer& answer, const Example& example, const Budgets& budgets,
   tally.latency_ms.push_back(answer.latency.ms());
   tally.slowest_ms = std::max(tally.slowest_ms, answer.latency.ms());
   const double measured = std::max(answer.latency.ms(), 1e-6);
-  tally.error.push_back(std::fabs(predicted.latency.ms() - measured) / measured);
-  tally.ratio.push_back(predicted.latency.ms() / measured);
+  tally.error.push_back(std::fabs(predicted.expected.ms() - measured) / measured);
+  tally.ratio.push_back(predicted.expected.ms() / measured);
   tally.plans.insert(answer.planned->id);
   tally.predicted_accuracy += predicted.accuracy.value();
   tally.accuracy_known &= predicted.accuracy_known;
@@ -102,7 +102,7 @@ Json prediction_line(int64_t index, const Example& example, const Answer& answer
           {"latency_ms", infeasible ? Json(nullptr) : Json(answer.latency.ms())},
           {"peak_bytes", infeasible ? Json(nullptr) : Json(answer.peak.n)},
           {"plan_id", infeasible ? Json(nullptr) : Json(answer.planned->id)},
-          {"predicted_ms", infeasible ? Json(nullptr) : Json(plan.predicted.latency.ms())},
+          {"predicted_ms", infeasible ? Json(nullptr) : Json(plan.predicted.expected.ms())},
           {"depth", infeasible ? Json(nullptr) : Json(plan.depth)},
           {"width", infeasible ? Json(nullptr) : Json(plan.width())},
           {"mean_bits", infeasible ? Json(nullptr) : Json(plan.mean_bits())}};

@@ -57,6 +57,7 @@ Json shards_json(const Plan& plan, const ModelShape& shape, const Platform& plat
 Json predicted_json(const PlannedRequest& planned, const Platform& platform) {
   const Prediction& predicted = planned.plan.predicted;
   Json json = {{"latency_ms", predicted.latency.ms()},
+               {"expected_latency_ms", predicted.expected.ms()},
                {"peak_bytes", predicted.peak.n},
                {"accuracy", predicted.accuracy_known ? Json(predicted.accuracy.value()) : Json(nullptr)},
                {"io_bytes", predicted.io.n},

@@ -57,9 +57,10 @@ std::vector<Row> comparison(const RunView& view) {
     return !measured ? Paint::kPlain : kept ? Paint::kGood : Paint::kBad;
   };
   std::vector<Row> rows;
-  rows.push_back({"latency", to_string(p.latency), a ? to_string(a->latency) : "",
-                  ratio(a ? a->latency.ns : 0, p.latency.ns), to_string(view.budgets.latency),
+  rows.push_back({"latency", to_string(p.expected), a ? to_string(a->latency) : "",
+                  ratio(a ? a->latency.ns : 0, p.expected.ns), to_string(view.budgets.latency),
                   budget_paint(a, a && a->latency <= view.budgets.latency)});
+  if (p.latency > p.expected) rows.push_back({"  planned for", to_string(p.latency), "", "", "", Paint::kPlain});
   rows.push_back({"peak memory", to_string(p.peak), a ? to_string(a->peak) : "", ratio(a ? a->peak.n : 0, p.peak.n),
                   to_string(view.budgets.memory), budget_paint(a, a && a->peak <= view.budgets.memory)});
   rows.push_back({"read", to_string(p.io), a ? to_string(a->io) : "", ratio(a ? a->io.n : 0, p.io.n), ""});
