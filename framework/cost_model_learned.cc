@@ -11,6 +11,7 @@ namespace {
 
 // A request brings a dozen tasks of a kind, and whatever slows it down slows them all: one wild request must not rule.
 constexpr size_t kWindow = 255;  // ratios kept per kind: a wild request is less than the last twentieth of them
+constexpr size_t kTail = 128;    // ratios from which on a window knows its own tail: before, a wild request would be it
 constexpr size_t kPrior = 15;    // ratios of 1 that stand in before anything was seen
 constexpr double kWildest = 100;
 constexpr double kSigmaPerMad = 1.4826;  // of a normal distribution
@@ -48,7 +49,7 @@ void LearnedRatios::Window::summarise() {
   median = median_of(values);
   const auto tail = values.begin() + static_cast<std::ptrdiff_t>(values.size() * 95 / 100);
   std::nth_element(values.begin(), tail, values.end());
-  high = *tail;
+  high = values.size() < kTail ? median : *tail;
   for (double& v : values) v = std::fabs(v - median);
   deviation = kSigmaPerMad * median_of(values);
 }

@@ -262,6 +262,7 @@ TEST(Learning, IgnoresASingleWildSample) {
     const Estimate before = model->estimate(key);
     ASSERT_TRUE(model->observe(key, from_seconds(before.mean.seconds() * factor)));
     EXPECT_EQ(model->estimate(key).mean, before.mean);
+    EXPECT_EQ(model->estimate(key).p95, before.p95);
   }
 }
 
