@@ -35,6 +35,8 @@ StageRunner::StageRunner(int threads, std::function<void()> opened)
 
 void StageRunner::advance(int next) {
   while (next < stages_ && work_->items(next) == 0) ++next;
+  // Who waits then sleeps instead of asking again: the thread that is to say the end may need this very core for it.
+  if (next == stages_) open_.store(false);
   done_.store(0, std::memory_order_relaxed);
   claim_.store(static_cast<uint64_t>(next) << 32, std::memory_order_release);
 }
