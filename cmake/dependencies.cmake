@@ -1,7 +1,8 @@
 # Finds the libraries that the project stands on; `./dev` installs them from Debian.
 find_package(PkgConfig REQUIRED)
 find_package(Threads REQUIRED)
-# Under ThreadSanitizer oneTBB must be built with it too (cmake/tsan-tbb.sh), or its loops run on one thread.
+# Under ThreadSanitizer oneTBB must be built with it too (cmake/tsan-tbb.sh). Without, those who call oneTBB (shards/import.cc,
+# backends/cpu/stages.cc) run its loops in turn.
 if(TESSERA_SANITIZE STREQUAL "thread")
   if(EXISTS ${CMAKE_SOURCE_DIR}/build/tsan-tbb/.complete)
     set(TBB_DIR ${CMAKE_SOURCE_DIR}/build/tsan-tbb/lib/cmake/TBB)
