@@ -2,9 +2,9 @@
 #include "configs/toml_table.h"
 
 #include <cerrno>
-#include <cstring>
 #include <fstream>
 #include <sstream>
+#include <system_error>
 
 #include "framework/registry.h"
 
@@ -118,7 +118,8 @@ Result<toml::table> parse_toml(const std::string& path) {
   std::ifstream in(path, std::ios::binary);
   std::string text(kLargest + 1, '\0');
   if (!in || !in.read(text.data(), static_cast<std::streamsize>(text.size())).eof()) {
-    const std::string why = in ? "larger than 1 MiB" : (errno != 0 ? std::strerror(errno) : "cannot be read");
+    const std::string why =
+        in ? "larger than 1 MiB" : (errno != 0 ? std::generic_category().message(errno) : "cannot be read");
     return Error{ErrorCode::kData, path + ": " + why + "; give a TOML file (configs/ has examples)"};
   }
   text.resize(static_cast<size_t>(in.gcount()));

@@ -65,7 +65,7 @@ class [[nodiscard]] Status {
   bool ok() const { return !error_.has_value(); }
   explicit operator bool() const { return ok(); }
   const Error& error() const {
-    assert(!ok());
+    assert(error_.has_value());
     return *error_;
   }
 
@@ -87,4 +87,4 @@ class [[nodiscard]] Status {
 #define TESSERA_ASSIGN(decl, expr)                                                                               \
   auto TESSERA_CONCAT(tessera_result_, __LINE__) = (expr);                                                       \
   if (!TESSERA_CONCAT(tessera_result_, __LINE__).ok()) return TESSERA_CONCAT(tessera_result_, __LINE__).error(); \
-  decl = TESSERA_CONCAT(tessera_result_, __LINE__).take()
+  decl = TESSERA_CONCAT(tessera_result_, __LINE__).take()  // NOLINT(bugprone-macro-parentheses): a declaration

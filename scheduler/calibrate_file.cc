@@ -2,10 +2,10 @@
 #include <cerrno>
 #include <cmath>
 #include <cstdlib>
-#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
+#include <system_error>
 
 #include <fcntl.h>
 #include <nlohmann/json.hpp>
@@ -157,7 +157,7 @@ Error unwritten(const std::string& path, const std::string& why) {
 }
 
 Status write_new(const std::string& path, const std::string& text) {
-  const auto failed = [&] { return unwritten(path, std::strerror(errno)); };
+  const auto failed = [&] { return unwritten(path, std::generic_category().message(errno)); };
   const int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
   if (fd < 0) return failed();
   size_t done = 0;
@@ -250,7 +250,9 @@ Status write_figures(const std::string& path, const Figures& figures) {
   const std::string beside = path + "." + std::to_string(::getpid()) + ".tmp";
   std::filesystem::remove(beside, error);
   Status status = write_new(beside, j.dump(1, ' ', false, Json::error_handler_t::replace) + "\n");
-  if (status.ok() && ::rename(beside.c_str(), path.c_str()) != 0) { status = unwritten(path, std::strerror(errno)); }
+  if (status.ok() && ::rename(beside.c_str(), path.c_str()) != 0) {
+    status = unwritten(path, std::generic_category().message(errno));
+  }
   if (!status.ok()) std::filesystem::remove(beside, error);
   return status;
 }

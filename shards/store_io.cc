@@ -2,8 +2,8 @@
 #include "shards/store_io.h"
 
 #include <cerrno>
-#include <cstring>
 #include <filesystem>
+#include <system_error>
 
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -27,7 +27,7 @@ BlockBuffer allocate_blocks(int64_t bytes) {
 }
 
 Error system_error(const std::string& path, const std::string& what, int error) {
-  std::string message = path + ": " + what + ": " + std::strerror(error);
+  std::string message = path + ": " + what + ": " + std::generic_category().message(error);
   if (error == ENOSPC || error == EDQUOT || error == EFBIG) {
     struct statvfs fs = {};
     const std::string parent = std::filesystem::path(path).parent_path().string();

@@ -2,7 +2,7 @@
 #include "tools/atomic_file.h"
 
 #include <cerrno>
-#include <cstring>
+#include <system_error>
 
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -11,7 +11,7 @@
 namespace tessera {
 
 Error AtomicFile::failure(const char* what) const {
-  return {ErrorCode::kData, path_ + ": cannot " + what + ": " + std::strerror(errno)};
+  return {ErrorCode::kData, path_ + ": cannot " + what + ": " + std::generic_category().message(errno)};
 }
 
 AtomicFile::~AtomicFile() { drop(); }

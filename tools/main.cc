@@ -1,9 +1,9 @@
 // Runs the command that the first argument names.
 #include <cerrno>
 #include <cstdio>
-#include <cstring>
 #include <exception>
 #include <string>
+#include <system_error>
 #include <vector>
 
 #include <spdlog/sinks/stdout_color_sinks.h>
@@ -76,7 +76,7 @@ int dispatch(int argc, const char* const* argv) {
 int flush_stdout(int code) {
   if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return code;
   if (errno == EPIPE) return code;
-  std::fprintf(stderr, "tessera: cannot write to stdout: %s\n", std::strerror(errno));
+  std::fprintf(stderr, "tessera: cannot write to stdout: %s\n", std::generic_category().message(errno).c_str());
   return code == kExitDone ? kExitData : code;
 }
 

@@ -7,6 +7,7 @@
 #include <cinttypes>
 #include <cstdio>
 #include <cstring>
+#include <system_error>
 #include <thread>
 
 #include <fcntl.h>
@@ -146,8 +147,8 @@ void LoadJob::settle(Chunk& chunk) {
   if (stopped()) return;
   if (op.result < 0) {
     const auto error = static_cast<int>(-op.result);
-    fail({ErrorCode::kData,
-          place(r) + ": read failed at " + std::to_string(op.offset) + ": " + std::strerror(error) + kRemedy});
+    fail({ErrorCode::kData, place(r) + ": read failed at " + std::to_string(op.offset) + ": " +
+                                std::generic_category().message(error) + kRemedy});
   } else {
     fail({ErrorCode::kData, place(r) + ": the file ends at " + std::to_string(file_size(op.fd, op.offset + op.result)) +
                                 ", " + std::to_string(r.offset + r.length) + " expected" + kRemedy});

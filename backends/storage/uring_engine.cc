@@ -1,6 +1,6 @@
 // Reads through io_uring: many reads in flight, one system call for all of them.
 #include <cerrno>
-#include <cstring>
+#include <system_error>
 
 #include <liburing.h>
 
@@ -52,7 +52,9 @@ class UringEngine final : public ReadEngine {
   io_uring ring_;
 };
 
-Error refused(int error) { return {ErrorCode::kUnavailable, std::string("io_uring refused: ") + std::strerror(error)}; }
+Error refused(int error) {
+  return {ErrorCode::kUnavailable, std::string("io_uring refused: ") + std::generic_category().message(error)};
+}
 
 }  // namespace
 
