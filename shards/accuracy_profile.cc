@@ -14,6 +14,8 @@
 #include <nlohmann/json.hpp>
 #include <unistd.h>
 
+#include "shards/parse_json.h"
+
 namespace tessera {
 namespace {
 
@@ -159,7 +161,7 @@ void read_report(Fields& fields, const Json& from, StoredProfile* p) {
 }
 
 Result<StoredProfile> parse(const Store& store, const std::string& path, const std::string& text) {
-  const Json json = Json::parse(text, nullptr, false);
+  const Json json = parse_json(text);
   if (json.is_discarded() || !json.is_object()) return bad(path, "is not a JSON object");
   Fields fields;
   fields.integer(fields.at(json, "format"), "format", kFormat, kFormat);

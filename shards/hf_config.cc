@@ -6,6 +6,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "shards/parse_json.h"
+
 namespace tessera {
 namespace {
 
@@ -133,7 +135,7 @@ std::vector<int> read_choices(ConfigReader& config, const char* key, int most) {
 
 Result<ModelShape> parse_hf_config(std::span<const std::byte> bytes, const std::string& file) {
   const auto* text = reinterpret_cast<const char*>(bytes.data());
-  const json object = json::parse(text, text + bytes.size(), nullptr, false);
+  const json object = parse_json({text, bytes.size()});
   if (!object.is_object()) return Error{ErrorCode::kData, file + ": not a JSON object"};
   ConfigReader config(object, file);
   ModelShape shape;

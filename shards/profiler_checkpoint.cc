@@ -10,6 +10,7 @@
 #include <nlohmann/json.hpp>
 
 #include "shards/accuracy_profile.h"
+#include "shards/parse_json.h"
 
 namespace tessera {
 
@@ -23,7 +24,7 @@ int64_t ProfileCheckpoint::resume(ProbeList* list) const {
   std::error_code error;
   if (!std::filesystem::is_regular_file(path, error)) return 0;
   std::ifstream in(path, std::ios::binary);
-  const Json json = Json::parse(std::string{std::istreambuf_iterator<char>(in), {}}, nullptr, false);
+  const Json json = parse_json(std::string{std::istreambuf_iterator<char>(in), {}});
   if (!json.is_object() || !json.contains("key") || json["key"] != key_ || !json.contains("values")) return 0;
   const Json& values = json["values"];
   if (!values.is_array() || values.size() != list->probes.size()) return 0;

@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "shards/codec_elements.h"
+#include "shards/parse_json.h"
 
 namespace tessera {
 namespace {
@@ -88,7 +89,7 @@ Status Checkpoint::open_single(const std::string& path) {
 Status Checkpoint::open_indexed(const std::string& directory, const std::string& index_path) {
   TESSERA_ASSIGN(const auto bytes, read_file(index_path, kMaxHeader));
   const auto* text = reinterpret_cast<const char*>(bytes.data());
-  const auto index = nlohmann::json::parse(text, text + bytes.size(), nullptr, false);
+  const auto index = parse_json({text, bytes.size()});
   if (!index.is_object() || !index.contains("weight_map") || !index["weight_map"].is_object()) {
     return Error{ErrorCode::kData, index_path + ": no JSON object with a weight_map"};
   }

@@ -3,6 +3,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "shards/parse_json.h"
 #include "shards/safetensors.h"
 
 namespace tessera {
@@ -63,7 +64,7 @@ std::string parse_entry(const json& value, int64_t data_bytes, TensorEntry* entr
 Result<std::map<std::string, TensorEntry>> parse_safetensors_header(std::span<const std::byte> bytes, int64_t data_bytes,
                                                                     const std::string& file) {
   const auto* text = reinterpret_cast<const char*>(bytes.data());
-  const json header = json::parse(text, text + bytes.size(), nullptr, false);
+  const json header = parse_json({text, bytes.size()});
   if (header.is_discarded() || !header.is_object()) {
     return Error{ErrorCode::kData, file + ": the header is not a JSON object; the file is damaged or not safetensors"};
   }

@@ -9,6 +9,7 @@
 
 #include "shards/codec_elements.h"
 #include "shards/hash.h"
+#include "shards/parse_json.h"
 #include "shards/shard_format.h"
 #include "shards/store_io.h"
 
@@ -317,7 +318,7 @@ Result<StoreIndex> parse_index(std::span<const std::byte> bytes, const std::stri
   if (!unsound.empty()) return damaged(unsound);
   const size_t tables_at = tables_start(bytes);
   const auto* text = reinterpret_cast<const char*>(bytes.data() + kHead);
-  const json header = json::parse(text, text + header_length(bytes), nullptr, false);
+  const json header = parse_json({text, header_length(bytes)});
   if (!header.is_object()) return damaged("the header is not a JSON object");
   StoreIndex index;
   HeaderReader reader{header, ""};

@@ -8,6 +8,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "shards/parse_json.h"
 #include "shards/tokenizer_blob.h"
 
 namespace tessera {
@@ -37,7 +38,7 @@ Result<std::string> read_text(const std::string& path) {
 
 Result<Json> read_json(const std::string& path) {
   TESSERA_ASSIGN(const std::string text, read_text(path));
-  Json json = Json::parse(text, nullptr, false);
+  Json json = parse_json(text);
   if (json.is_discarded() || !json.is_object()) return bad(path, "is not a JSON object; export the tokenizer again");
   return json;
 }
