@@ -24,6 +24,8 @@ class HostArena {
 
   // Most bytes of touched pages, free ones included. Pages in use are never taken away.
   void set_limit(Bytes limit);
+  // Touches free pages until `bytes` are touched (the limit holds): whoever allocates them later pays for no page faults.
+  void touch_ahead(Bytes bytes);
   // `bytes` rounded up to whole pages, 4096-aligned, content undefined; at least 64 readable bytes follow it.
   Result<std::byte*> allocate(int64_t bytes);
   // Gives back [at, at + bytes) rounded up to whole pages: a whole piece or any page-aligned part of one.

@@ -77,6 +77,7 @@ void install(Machine& machine, const ModelShape& shape, const Figures& figures) 
     model->restore(d.learned);
     machine.costs->set(*id, std::move(model));
   }
+  machine.costs->restore_requests(figures.requests);
 }
 
 void install_guesses(Machine& machine, const ModelShape& shape) {
@@ -135,6 +136,7 @@ Status save_learned(Machine& machine, const Calibration& calibration) {
     const CostModel* model = id ? machine.costs->model(*id) : nullptr;
     if (model != nullptr) d.learned = model->learned();
   }
+  figures.requests = machine.costs->requests().save();
   TESSERA_TRY(calibration::write_figures(calibration.path, figures));
   machine.costs->mark_saved();
   return {};

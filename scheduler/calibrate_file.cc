@@ -21,7 +21,7 @@ namespace {
 
 using Json = nlohmann::json;
 
-constexpr int kFormat = 1;
+constexpr int kFormat = 2;
 constexpr size_t kLargestFile = 8 << 20;
 
 std::string processor() {
@@ -102,17 +102,34 @@ bool read_point(const Json& j, CostPoint& p) {
          whole(j, "samples", 1, INT64_MAX, e.samples);
 }
 
+bool numbers(const Json& j, const char* key, std::vector<double>& list) {
+  const auto found = j.find(key);
+  if (found == j.end() || !found->is_array() || found->size() > 1000) return false;
+  for (const Json& value : *found) {
+    if (!value.is_number()) return false;
+    list.push_back(value.get<double>());  // restore() refuses what cannot be
+  }
+  return true;
+}
+
 bool read_learned(const Json& j, LearnedWindow& w) {
   int64_t kind = 0;
   if (!whole(j, "kind", 0, INT32_MAX, kind) || !whole(j, "samples", 0, INT64_MAX, w.samples)) return false;
-  const auto ratios = j.find("ratios");
-  if (ratios == j.end() || !ratios->is_array() || ratios->size() > 1000) return false;
   w.kind = static_cast<int>(kind);
-  for (const Json& ratio : *ratios) {
-    if (!ratio.is_number()) return false;
-    w.ratios.push_back(ratio.get<double>());  // restore() refuses what cannot be
-  }
-  return true;
+  return numbers(j, "ratios", w.ratios);
+}
+
+bool read_request(const Json& j, RequestWindow& w) {
+  const auto policy = j.find("policy"), first = j.find("first");
+  if (policy == j.end() || !policy->is_string() || first == j.end() || !first->is_boolean()) return false;
+  w.kind = {policy->get<std::string>(), first->get<bool>()};
+  return number(j, "quantile", 0.5, 1, w.quantile) && numbers(j, "middle", w.middle) && numbers(j, "high", w.high) &&
+         numbers(j, "setup_ns", w.setup_ns);
+}
+
+Json request_json(const RequestWindow& w) {
+  return {{"policy", w.kind.policy}, {"first", w.kind.first}, {"quantile", w.quantile},
+          {"middle", w.middle},      {"high", w.high},        {"setup_ns", w.setup_ns}};
 }
 
 Json device_json(const DeviceFigures& d) {
@@ -233,7 +250,7 @@ Result<Figures> read_figures(const std::string& path, const std::string& fingerp
   if (created == j.end() || !created->is_string()) return bad(path, "is damaged (no date)");
   figures.fingerprint = fingerprint;
   figures.created = created->get<std::string>();
-  if (!read_list(j, "devices", read_device, figures.devices))
+  if (!read_list(j, "devices", read_device, figures.devices) || !read_list(j, "requests", read_request, figures.requests))
     return bad(path, "is damaged (a figure is missing or impossible)");
   return figures;
 }
@@ -245,8 +262,10 @@ Status write_figures(const std::string& path, const Figures& figures) {
   Json j = {{"tessera_calibration", kFormat},
             {"fingerprint", figures.fingerprint},
             {"created", figures.created},
-            {"devices", Json::array()}};
+            {"devices", Json::array()},
+            {"requests", Json::array()}};
   for (const DeviceFigures& d : figures.devices) j["devices"].push_back(device_json(d));
+  for (const RequestWindow& w : figures.requests) j["requests"].push_back(request_json(w));
   const std::string beside = path + "." + std::to_string(::getpid()) + ".tmp";
   std::filesystem::remove(beside, error);
   Status status = write_new(beside, j.dump(1, ' ', false, Json::error_handler_t::replace) + "\n");

@@ -26,6 +26,7 @@ struct Figures {
   std::string fingerprint;
   std::string created;
   std::vector<DeviceFigures> devices;
+  std::vector<RequestWindow> requests;
 };
 
 // ---- measuring (calibrate_storage.cc, calibrate_compute.cc)

@@ -10,6 +10,7 @@
 #include "framework/cost_model.h"
 #include "framework/executor.h"
 #include "framework/task_graph.h"
+#include "scheduler/request_margins.h"
 
 namespace tessera {
 
@@ -29,6 +30,12 @@ class CostBook final : public CostOracle {
   Estimate estimate(const CostKey& key) const override;
   // Feeds the executed tasks of a run back into the models; emulated devices are skipped by the caller.
   void observe(const TaskGraph& graph, const RunReport& report);
+  // Feeds a whole request back.
+  void observe_request(const RequestKind& kind, const RequestTiming& timing) {
+    learned_ = requests_.observe(kind, timing) || learned_;
+  }
+  const RequestMargins& requests() const { return requests_; }
+  void restore_requests(const std::vector<RequestWindow>& windows) { requests_.restore(windows); }
   // Changes when a model is replaced or has drifted by more than 10 %: part of the key of a reused plan.
   uint64_t version() const { return version_; }
   // Whether any model learned something since the book was made or marked as saved.
@@ -46,6 +53,7 @@ class CostBook final : public CostOracle {
   std::vector<std::unique_ptr<CostModel>> models_;  // by device
   std::vector<Guess> guesses_;                      // by device
   std::map<std::pair<int, int>, Anchor> anchors_;   // by device and kind of task
+  RequestMargins requests_;
   uint64_t version_ = 0;
   bool learned_ = false;
 };

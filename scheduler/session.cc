@@ -53,7 +53,8 @@ class StoreSession final : public Session {
     (void)binder.release();
   }
   void keep_virtually(const Plan& plan);
-  void observe(const TaskGraph& graph, RunReport report);
+  void observe(const RequestOptions& options, const Answer& answer);
+  SessionPlanner::Situation situation() const { return {residents_.residency(), residents_.fingerprint(), first_}; }
 
   const ModelShape& shape_;
   const Store* store_;  // null: only plans, or virtual time
@@ -64,6 +65,7 @@ class StoreSession final : public Session {
   ResidencyBuffer residents_;
   std::unique_ptr<Executor> executor_;
   Bytes preload_budget_;  // of the last request
+  bool first_ = true;     // no request has run yet
   std::atomic<bool> running_{false};
   std::atomic<bool> cancel_{false};
 };
@@ -101,7 +103,7 @@ Status StoreSession::check_input(const std::vector<int32_t>& ids, const std::vec
 Result<SessionPlanner::Planned> StoreSession::find_plan(const RequestOptions& options, int tokens) {
   if (options.budgets.preload < preload_budget_) residents_.shrink_to(options.budgets.preload);
   preload_budget_ = options.budgets.preload;
-  return planner_.plan(options, tokens, residents_.residency(), residents_.fingerprint());
+  return planner_.plan(options, tokens, situation());
 }
 
 // What the plan does not use leaves before the run; its bytes are the request's.
@@ -129,7 +131,10 @@ Status StoreSession::preload(const RequestOptions& options, int tokens) {
   if (real()) {
     const bool limited = options.budgets.memory != kUnlimited;
     arena_.set_limit(limited ? std::max(Bytes{0}, options.budgets.memory - base_) : kUnlimited);
-    return load_residents(wanted);
+    TESSERA_TRY(load_residents(wanted));
+    TESSERA_ASSIGN(const Bytes needed, planner_.rehearse(options, tokens, situation()));
+    arena_.touch_ahead(needed);
+    return {};
   }
   for (const ResidentShard& shard : wanted.shards)
     residents_.hold(shard.id, shard.bits, shard.decoded, nullptr, shard.bytes.n);
@@ -180,7 +185,7 @@ Result<Answer> StoreSession::run(const RequestOptions& options, const std::vecto
     TESSERA_TRY(machine_.virtual_time ? execute(options, ids, types, answer) : execute_bound(options, ids, types, answer));
   }
   answer.latency = machine_.virtual_time ? answer.report.makespan : WallClock::instance().now() - arrival;
-  if (!answer.planned->infeasible && !machine_.virtual_time) observe(answer.planned->graph, answer.report);
+  if (!answer.planned->infeasible && !machine_.virtual_time) observe(options, answer);
   return answer;
 }
 
@@ -230,10 +235,28 @@ void StoreSession::keep_virtually(const Plan& plan) {
 }
 
 // Measured times feed the cost models; what an emulator took says nothing about the device that it stands for.
-void StoreSession::observe(const TaskGraph& graph, RunReport report) {
-  for (const Task& task : graph.tasks())
-    if (machine_.platform.devices[task.cost.device].emulated) report.tasks[task.id].state = TaskState::kWaiting;
-  machine_.costs->observe(graph, report);
+void StoreSession::observe(const RequestOptions& options, const Answer& answer) {
+  const PlannedRequest& planned = *answer.planned;
+  RunReport report = answer.report;
+  bool emulated = false;
+  for (const Task& task : planned.graph.tasks()) {
+    if (!machine_.platform.devices[task.cost.device].emulated) continue;
+    report.tasks[task.id].state = TaskState::kWaiting;
+    emulated = true;
+  }
+  machine_.costs->observe(planned.graph, report);
+  const RequestKind kind{options.policy, std::exchange(first_, false)};
+  if (emulated) return;
+  const Margin& margin = planned.margin;
+  const Prediction& predicted = planned.plan.predicted;
+  RequestTiming timing;
+  timing.setup = answer.latency - answer.report.makespan;
+  timing.measured = answer.report.makespan;
+  timing.expected = from_seconds((predicted.expected - margin.setup).seconds() / margin.middle);
+  timing.planned = from_seconds((predicted.latency - margin.setup_high).seconds() / margin.high);
+  timing.quantile = options.quantile;
+  timing.late = answer.latency > predicted.latency;
+  machine_.costs->observe_request(kind, timing);
 }
 
 Error unfit(const std::string& what) { return {ErrorCode::kInvalid, "session: " + what}; }

@@ -44,6 +44,7 @@ struct PlannedRequest {
   std::string id;  // "p1", "p2", ... by first use in the session
   Plan plan;
   std::optional<Infeasible> infeasible;
+  Margin margin;      // that the prediction holds
   Timeline timeline;  // predicted
   TaskGraph graph;
   RequestBuffers buffers;        // of the request
@@ -73,8 +74,9 @@ class Session {
   virtual ~Session() = default;
 
   // Makes resident what the policy wants in memory before such a request arrives (Policy::preload): bottom layers first,
-  // outside any request's latency. In virtual time, or without a store, it is resident at once. What is resident and not
-  // wanted is dropped. Optional: without it the preload buffer fills with what plans keep.
+  // outside any request's latency; and touches the memory that the request will use. In virtual time, or without a store, it
+  // is resident at once. What is resident and not wanted is dropped. Optional: without it the preload buffer fills with what
+  // plans keep, and the first request pays for page faults.
   virtual Status preload(const RequestOptions& options, int tokens) = 0;
   // Decides for a request of `tokens` tokens; checks and replays. Plans are reused under their key: policy, budgets, knobs,
   // residency, tokens, calibration version. Where the preload budget has shrunk, top layers leave the buffer first.

@@ -95,10 +95,16 @@ Status SessionPlanner::check_request(const RequestOptions& options, int tokens) 
   return {};
 }
 
-PlanningView SessionPlanner::view(const RequestOptions& options, int tokens, const Residency& residency,
+// Nothing is known of a described machine's requests, nor is there anything that their replay would leave out.
+Margin SessionPlanner::margin(const RequestOptions& options, bool first) const {
+  if (machine_.virtual_time) return {};
+  return machine_.costs->requests().margin({options.policy, first}, options.quantile);
+}
+
+PlanningView SessionPlanner::view(const RequestOptions& options, int tokens, const ReplayContext& context,
                                   const PlanReplay& replay) const {
   PlanningView view{
-      shape_, accuracy_, machine_.platform, *machine_.costs, replay, residency, {}, {}, 0, 0, 0, false, {}, {}, {},
+      shape_, accuracy_, machine_.platform, context.costs, replay, context.residency, {}, {}, 0, 0, 0, false, {}, {}, {},
       0.95,   {}};
   view.budgets = options.budgets;
   view.compute_devices = compute_;
@@ -114,16 +120,20 @@ PlanningView SessionPlanner::view(const RequestOptions& options, int tokens, con
   return view;
 }
 
-ReplayContext SessionPlanner::context(const RequestOptions& options, int tokens, const Residency& residency) const {
-  return {shape_, accuracy_, machine_.platform, *machine_.costs, residency, storage_, tokens, options.budgets.memory, base_};
+ReplayContext SessionPlanner::context(const RequestOptions& options, int tokens, const Residency& residency,
+                                      const CostOracle& costs) const {
+  return {shape_, accuracy_, machine_.platform, costs, residency, storage_, tokens, options.budgets.memory, base_};
 }
 
 Result<PlannedRequest> SessionPlanner::decide(Policy& policy, const RequestOptions& options, int tokens,
-                                              const Residency& residency) {
-  const GraphReplay replay(context(options, tokens, residency));
-  const PlanningView asked = view(options, tokens, residency, replay);
+                                              const Residency& residency, const Margin& margin) {
+  const MarginCosts costs(*machine_.costs, margin, options.quantile);
+  const ReplayContext replayed_against = context(options, tokens, residency, costs);
+  const GraphReplay replay(replayed_against);
+  const PlanningView asked = view(options, tokens, replayed_against, replay);
   TESSERA_ASSIGN(Decision decision, policy.decide(asked));
   PlannedRequest out;
+  out.margin = margin;
   if (auto* infeasible = std::get_if<Infeasible>(&decision)) {
     out.infeasible = std::move(*infeasible);
     return out;
@@ -144,7 +154,8 @@ Result<PlannedRequest> SessionPlanner::decide(Policy& policy, const RequestOptio
   return out;
 }
 
-std::string SessionPlanner::key(const RequestOptions& options, int tokens, const std::string& fingerprint) const {
+std::string SessionPlanner::key(const RequestOptions& options, int tokens, const std::string& fingerprint,
+                                const Margin& margin) const {
   std::string key = options.policy;
   const auto add = [&](int64_t n) { key += '|' + std::to_string(n); };
   add(tokens);
@@ -158,21 +169,24 @@ std::string SessionPlanner::key(const RequestOptions& options, int tokens, const
   add(options.best_effort);
   add(static_cast<int64_t>(options.seed));
   add(static_cast<int64_t>(machine_.costs->version()));
+  for (const double factor : {margin.middle, margin.high}) add(static_cast<int64_t>(factor * 1e6));
+  for (const Duration setup : {margin.setup, margin.setup_high}) add(setup.ns);
   for (const auto& [name, value] : options.knobs) key += '|' + name + '=' + std::to_string(value.size()) + ':' + value;
   return key + '#' + fingerprint;
 }
 
-Result<SessionPlanner::Planned> SessionPlanner::plan(const RequestOptions& options, int tokens, const Residency& residency,
-                                                     const std::string& fingerprint) {
+Result<SessionPlanner::Planned> SessionPlanner::plan(const RequestOptions& options, int tokens, const Situation& situation) {
   TESSERA_TRY(check_request(options, tokens));
-  const std::string name = key(options, tokens, fingerprint);
+  const Residency& residency = situation.residency;
+  const Margin corrected = margin(options, situation.first);
+  const std::string name = key(options, tokens, situation.fingerprint, corrected);
   if (const auto known = plans_.find(name); known != plans_.end()) return Planned{known->second, true};
   const Duration start = WallClock::instance().now();
   TESSERA_ASSIGN(Policy* const chosen, policy(options.policy));
-  TESSERA_ASSIGN(PlannedRequest request, decide(*chosen, options, tokens, residency));
+  TESSERA_ASSIGN(PlannedRequest request, decide(*chosen, options, tokens, residency, corrected));
   if (request.infeasible && (!residency.shards.empty() || !residency.exits.empty())) {
     // What is resident was kept for another request; it may be what this one has no room for.
-    TESSERA_ASSIGN(PlannedRequest without, decide(*chosen, options, tokens, Residency{}));
+    TESSERA_ASSIGN(PlannedRequest without, decide(*chosen, options, tokens, Residency{}, corrected));
     if (!without.infeasible) {
       request = std::move(without);
       request.drops_residents = true;
@@ -186,12 +200,21 @@ Result<SessionPlanner::Planned> SessionPlanner::plan(const RequestOptions& optio
   return Planned{shared, false};
 }
 
+Result<Bytes> SessionPlanner::rehearse(const RequestOptions& options, int tokens, const Situation& situation) {
+  TESSERA_ASSIGN(Policy* const chosen, policy(options.policy));
+  TESSERA_ASSIGN(const PlannedRequest request,
+                 decide(*chosen, options, tokens, situation.residency, margin(options, situation.first)));
+  return request.infeasible ? Bytes{} : request.plan.predicted.peak - base_;
+}
+
 Result<Residency> SessionPlanner::preload(const RequestOptions& options, int tokens) {
   TESSERA_TRY(check_request(options, tokens));
   TESSERA_ASSIGN(Policy* const chosen, policy(options.policy));
   const Residency none;
-  const GraphReplay replay(context(options, tokens, none));
-  TESSERA_ASSIGN(Residency wanted, chosen->preload(view(options, tokens, none, replay)));
+  const MarginCosts costs(*machine_.costs, margin(options, false), options.quantile);
+  const ReplayContext replayed_against = context(options, tokens, none, costs);
+  const GraphReplay replay(replayed_against);
+  TESSERA_ASSIGN(Residency wanted, chosen->preload(view(options, tokens, replayed_against, replay)));
   if (const Status status = settle(shape_, wanted); !status.ok()) return illegal_plan(chosen->name(), status.error());
   Bytes bytes = wanted.total();
   for (const int depth : wanted.exits) bytes += shape_.exit_bytes[depth - 1];

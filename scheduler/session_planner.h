@@ -22,9 +22,16 @@ class SessionPlanner {
     std::shared_ptr<const PlannedRequest> request;
     bool reused = false;
   };
-  // `fingerprint` stands for `residency` in the key.
-  Result<Planned> plan(const RequestOptions& options, int tokens, const Residency& residency,
-                       const std::string& fingerprint);
+  // What a request is planned against. `fingerprint` stands for `residency` in the key; `first`: of the session.
+  struct Situation {
+    const Residency& residency;
+    std::string fingerprint;
+    bool first = false;
+  };
+  Result<Planned> plan(const RequestOptions& options, int tokens, const Situation& situation);
+  // Decides without keeping the plan: how many bytes beyond `base` such a request would account at most; none where
+  // infeasible.
+  Result<Bytes> rehearse(const RequestOptions& options, int tokens, const Situation& situation);
   // What the policy wants resident before such a request; checked against the model and the memory budget, with the bytes
   // that it will really take.
   Result<Residency> preload(const RequestOptions& options, int tokens);
@@ -35,10 +42,13 @@ class SessionPlanner {
       : shape_(shape), accuracy_(accuracy), machine_(machine), base_(base) {}
   Result<Policy*> policy(const std::string& name);
   Status check_request(const RequestOptions& options, int tokens) const;
-  PlanningView view(const RequestOptions& options, int tokens, const Residency& residency, const PlanReplay& replay) const;
-  ReplayContext context(const RequestOptions& options, int tokens, const Residency& residency) const;
-  Result<PlannedRequest> decide(Policy& policy, const RequestOptions& options, int tokens, const Residency& residency);
-  std::string key(const RequestOptions& options, int tokens, const std::string& fingerprint) const;
+  Margin margin(const RequestOptions& options, bool first) const;
+  PlanningView view(const RequestOptions& options, int tokens, const ReplayContext& context, const PlanReplay& replay) const;
+  ReplayContext context(const RequestOptions& options, int tokens, const Residency& residency,
+                        const CostOracle& costs) const;
+  Result<PlannedRequest> decide(Policy& policy, const RequestOptions& options, int tokens, const Residency& residency,
+                                const Margin& margin);
+  std::string key(const RequestOptions& options, int tokens, const std::string& fingerprint, const Margin& margin) const;
 
   const ModelShape& shape_;
   const AccuracyModel& accuracy_;
