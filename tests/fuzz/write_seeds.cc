@@ -2,6 +2,9 @@
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
+#include <map>
+
+#include <nlohmann/json.hpp>
 
 #include "shards/flat_codec.h"
 #include "tests/support/tiny_model.h"
@@ -11,11 +14,25 @@ using namespace tessera;  // NOLINT(google-build-using-namespace)
 using tessera::testing::slurp;
 using tessera::testing::spill;
 
-int main(int count, char** arguments) {
-  if (count < 3) return std::fprintf(stderr, "usage: write_seeds SEEDS CHECKPOINT\n"), 2;
-  const std::string seeds = arguments[1], checkpoint = arguments[2];
-  for (const char* name : {"store_index", "safetensors", "hf_config", "coded_shard"})
-    fs::create_directories(seeds + "/" + name);
+namespace {
+
+// The golden file's texts, four of each kind, and two edits of the compiled form (tokenizer_fuzz.cc says how).
+void write_tokenizer(const std::string& seeds, const std::string& golden) {
+  std::map<std::string, int> written;
+  for (const auto& entry : nlohmann::json::parse(slurp(golden)).at("cases")) {
+    const std::string kind = entry.at("kind");
+    std::string text = std::string(1, '\0') + entry.at("a").get<std::string>();
+    if (const auto b = entry.find("b"); b != entry.end() && b->is_string()) text += "\t" + b->get<std::string>();
+    if (const int n = written[kind]++; n < 4) spill(seeds + "/" + kind + "-" + std::to_string(n), text);
+  }
+  spill(seeds + "/header", std::string("\1\x10\0\xFF\x20\0\x01\x30\0\x7F", 10));
+  spill(seeds + "/tables", std::string("\1\x80\0\x01\x90\0\xFF\xC0\x01\x41", 10));
+}
+
+// What overflows a stack that copies or prints JSON level by level.
+std::string deep(const std::string& before) { return before + std::string(8000, '[') + std::string(8000, ']') + "}"; }
+
+int write_model(const std::string& seeds) {
   testing::TinyModel model;
   model.layers = 1;
   model.depths = {1};
@@ -38,6 +55,19 @@ int main(int count, char** arguments) {
       spill(seeds + "/coded_shard/" + number + "-" + std::to_string(bits), bytes);
     }
   }
-  spill(seeds + "/hf_config/embedded", slurp(checkpoint + "/config.json"));
   return 0;
+}
+
+}  // namespace
+
+int main(int count, char** arguments) {
+  if (count < 3) return std::fprintf(stderr, "usage: write_seeds SEEDS SOURCE_DIR\n"), 2;
+  const std::string seeds = arguments[1], source = arguments[2];
+  for (const char* name : {"store_index", "safetensors", "hf_config", "coded_shard", "tokenizer", "tokenizer_import"})
+    fs::create_directories(seeds + "/" + name);
+  write_tokenizer(seeds + "/tokenizer", source + "/tests/golden/tokenizer_golden.json");
+  spill(seeds + "/tokenizer_import/deep", deep(R"({"normalizer": {"type": )") + "}");
+  spill(seeds + "/hf_config/deep", deep(R"({"model_type": )"));
+  spill(seeds + "/hf_config/embedded", slurp(source + "/models/minilm6-sst2/config.json"));
+  return write_model(seeds);
 }
