@@ -1,4 +1,5 @@
 // Keeps calibration figures in a JSON file per machine.
+#include <algorithm>
 #include <cerrno>
 #include <cmath>
 #include <cstdlib>
@@ -22,7 +23,7 @@ namespace {
 using Json = nlohmann::json;
 
 constexpr int kFormat = 2;
-constexpr size_t kLargestFile = 8 << 20;
+constexpr int64_t kLargestFile = 8 << 20;
 
 std::string processor() {
   std::ifstream in("/proc/cpuinfo");
@@ -235,7 +236,10 @@ Result<Figures> read_figures(const std::string& path, const std::string& fingerp
   *found = in.good();
   Figures figures;
   if (!in) return figures;
-  std::string text(kLargestFile, '\0');
+  in.seekg(0, std::ios::end);
+  const auto size = static_cast<int64_t>(in.tellg());
+  in.seekg(0);
+  std::string text(static_cast<size_t>(std::clamp<int64_t>(size, 0, kLargestFile)), '\0');
   in.read(text.data(), static_cast<std::streamsize>(text.size()));
   text.resize(static_cast<size_t>(in.gcount()));
   const Json j = Json::parse(text, nullptr, false);
