@@ -2,6 +2,7 @@
 #include "backends/cpu/layer_work.h"
 
 #include <algorithm>
+#include <cassert>
 #include <cstring>
 
 namespace tessera::cpu {
@@ -194,7 +195,9 @@ void LayerWork::fill_key_padding(float* keys, int first_column, int columns) con
 
 // Item: slice of the group, then a block of queries of one sequence.
 void LayerWork::attend_block(int group, int item, int thread) {
-  const int blocks = query_blocks(), member = item / blocks;
+  const int blocks = query_blocks();
+  assert(blocks > 0);  // an empty batch has no items
+  const int member = item / blocks;
   const int width = shape_->head_width(), padded = round_up(width, kPanel);
   const auto starts = operands_->batch.starts;
   int block = item % blocks;

@@ -168,7 +168,7 @@ Result<Decision> nearest(SmallestPlans& plans, const PlanningView& view) {
   const Pair both = nearer(pairs, view.budgets);
   out.both_latency = both.latency;
   out.both_memory = both.memory;
-  out.why = reason(view, out.latency ? *least_late : *smallest, out);
+  out.why = reason(view, least_late != nullptr ? *least_late : *smallest, out);
   return Decision{std::move(out)};
 }
 
