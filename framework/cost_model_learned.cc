@@ -9,9 +9,9 @@
 namespace tessera {
 namespace {
 
-// A request brings a dozen tasks of a kind, and whatever slows it down slows them all: one wild request must not rule.
-constexpr size_t kWindow = 255;  // ratios kept per kind: a wild request is less than the last twentieth of them
-constexpr size_t kTail = 128;    // ratios from which on a window knows its own tail: before, a wild request would be it
+// A request brings a dozen tasks of a kind, and whatever slows it down slows them all: one wild request must not rule. What
+// such requests add to the tail is learned of whole requests, not here.
+constexpr size_t kWindow = 255;  // ratios kept per kind: twenty requests
 constexpr size_t kPrior = 15;    // ratios of 1 that stand in before anything was seen
 constexpr double kWildest = 100;
 constexpr double kSigmaPerMad = 1.4826;  // of a normal distribution
@@ -47,9 +47,6 @@ void LearnedRatios::Window::add(double ratio) {
 void LearnedRatios::Window::summarise() {
   std::vector<double> values(ratios.begin(), ratios.end());
   median = median_of(values);
-  const auto tail = values.begin() + static_cast<std::ptrdiff_t>(values.size() * 95 / 100);
-  std::nth_element(values.begin(), tail, values.end());
-  high = values.size() < kTail ? median : *tail;
   for (double& v : values) v = std::fabs(v - median);
   deviation = kSigmaPerMad * median_of(values);
 }
@@ -68,8 +65,7 @@ Estimate LearnedRatios::apply(const CostKey& key, Estimate own) const {
   const Window& w = found->second;
   const double mean = static_cast<double>(own.mean.ns);
   const double spread = static_cast<double>(own.p95.ns - own.mean.ns) * w.median;
-  // Times have a longer tail than the normal distribution's: what the window holds counts where it is more.
-  const double seen = std::max(kZ95 * w.deviation, w.high - w.median) * mean;
+  const double seen = kZ95 * w.deviation * mean;
   own.mean = {rounded(mean * w.median)};
   own.p95 = {std::max(own.mean.ns, rounded(mean * w.median + std::max(spread, seen)))};
   own.variance_ns2 = std::max(own.variance_ns2 * w.median * w.median, w.deviation * w.deviation * mean * mean);

@@ -30,7 +30,6 @@ class LearnedRatios {
     std::deque<double> ratios;  // oldest first, at most kWindow
     int64_t samples = 0;
     double median = 1;
-    double high = 1;       // 95th percentile
     double deviation = 0;  // scaled MAD: sigma of the ratio where it is normal
     void add(double ratio);
     void summarise();
