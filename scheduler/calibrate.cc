@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <ctime>
+#include <utility>
 
 #include <spdlog/spdlog.h>
 
@@ -80,6 +81,15 @@ void install(Machine& machine, const ModelShape& shape, const Figures& figures) 
   machine.costs->restore_requests(figures.requests);
 }
 
+void note_learned(const Machine& machine, Figures& figures) {
+  for (DeviceFigures& d : figures.devices) {
+    const auto id = machine.platform.find(d.name);
+    const CostModel* model = id ? std::as_const(*machine.costs).model(*id) : nullptr;
+    if (model != nullptr) d.learned = model->learned();
+  }
+  figures.requests = machine.costs->requests().save();
+}
+
 void install_guesses(Machine& machine, const ModelShape& shape) {
   const auto kept = std::make_shared<const ModelShape>(shape);
   for (DeviceId id = 0; id < machine.bindings.size(); ++id) {
@@ -112,11 +122,13 @@ Result<Calibration> calibrate(Machine& machine, const Store& store, const Calibr
   if (!options.quiet) std::fputs("calibrating this machine, once (about 3 s)\n", stderr);
   const Duration start = WallClock::instance().now();
   TESSERA_ASSIGN(Figures figures, measure(machine, store, options));
+  install(machine, store.shape(), figures);
+  calibration::measure_requests(machine, store, {options.budget.ns / 8});
+  note_learned(machine, figures);
   result.took = WallClock::instance().now() - start;
   result.measured = true;
   result.created = figures.created;
   figures.fingerprint = result.fingerprint;
-  install(machine, store.shape(), figures);
   machine.costs->mark_saved();
   const Status written = result.path.empty() ? Status() : calibration::write_figures(result.path, figures);
   if (!written.ok()) {
@@ -131,12 +143,7 @@ Status save_learned(Machine& machine, const Calibration& calibration) {
   bool found = false;
   TESSERA_ASSIGN(Figures figures, calibration::read_figures(calibration.path, calibration.fingerprint, &found));
   if (!found) return {};
-  for (DeviceFigures& d : figures.devices) {
-    const auto id = machine.platform.find(d.name);
-    const CostModel* model = id ? machine.costs->model(*id) : nullptr;
-    if (model != nullptr) d.learned = model->learned();
-  }
-  figures.requests = machine.costs->requests().save();
+  note_learned(machine, figures);
   TESSERA_TRY(calibration::write_figures(calibration.path, figures));
   machine.costs->mark_saved();
   return {};

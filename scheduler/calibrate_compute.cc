@@ -12,8 +12,8 @@ namespace tessera::calibration {
 namespace {
 
 constexpr int kLeastRounds = 3, kMostRounds = 9;
-// Weights of one bitwidth that are used in turn: more than a cache holds, not more than a small machine does.
-constexpr int64_t kPoolBytes = 16 << 20;
+// Weights of one bitwidth that are used in turn: more than a core's caches hold. One bitwidth is in memory at a time.
+constexpr int64_t kPoolBytes = 8 << 20;
 constexpr int64_t kReadBehind = 64;  // shard_format.h: readable bytes behind a coded shard
 
 struct Point {
@@ -58,6 +58,11 @@ class DeviceMemory {
     return held;
   }
   Result<Buffer*> zeros(int64_t bytes) { return hold(std::vector<std::byte>(static_cast<size_t>(bytes))); }
+  // Gives back what was held since there were `count` buffers.
+  size_t count() const { return buffers_.size(); }
+  void release_down_to(size_t count) {
+    for (; buffers_.size() > count; buffers_.pop_back()) binding_.backend->release(*buffers_.back());
+  }
 
  private:
   const DeviceBinding binding_;
@@ -76,10 +81,11 @@ class ComputeProbe {
   ComputeProbe(DeviceId id, const DeviceDescription& device, const DeviceBinding& binding, const Store& store)
       : id_(id), binding_(binding), store_(store), shape_(store.shape()), memory_(binding, device.shared_with_host) {}
 
-  std::vector<Point> points() const {
-    std::vector<Point> points;
+  // One group for each form of weights, and one for what needs none.
+  std::vector<std::vector<Point>> groups() const {
+    std::map<int, std::vector<Point>> by_pool;
     const auto want = [&](const CostKey& key) {
-      if (binding_.backend->supports(binding_.device, key, shape_).yes) points.push_back({key, {}});
+      if (binding_.backend->supports(binding_.device, key, shape_).yes) by_pool[pool_of(key)].push_back({key, {}});
     };
     std::vector<int> tokens;
     for (int t : kTokenBuckets)
@@ -100,7 +106,9 @@ class ComputeProbe {
         for (Bits b : shape_.bitwidths) want(layer_key(id_, t, m, b, false));
       }
     }
-    return points;
+    std::vector<std::vector<Point>> groups;
+    for (auto& [pool, points] : by_pool) groups.push_back(std::move(points));
+    return groups;
   }
 
   Status prepare() {
@@ -123,6 +131,10 @@ class ComputeProbe {
         reinterpret_cast<std::byte*>((reinterpret_cast<uintptr_t>(exit_bytes_.data()) + 4095) & ~uintptr_t{4095});
     TESSERA_TRY(store_.read(exit, aligned));
     exit_ = store_.exit_refs(aligned);
+    for (const auto& group : groups())
+      for (const Point& point : group) workspace_bytes_ = std::max(workspace_bytes_, workspace(point.key).n);
+    TESSERA_ASSIGN(workspace_, memory_.zeros(std::max<int64_t>(workspace_bytes_, 1)));
+    kept_buffers_ = memory_.count();
     return {};
   }
 
@@ -140,12 +152,19 @@ class ComputeProbe {
     o.output = {output_, 0};
     RowRefs rows;
     TESSERA_TRY(bind(key, round, task, o, rows));
-    TESSERA_TRY(bind_workspace(key, o));
+    o.workspace = {workspace_, 0};
+    o.workspace_bytes = workspace(key).n;
     const Duration start = WallClock::instance().now();
     TESSERA_ASSIGN(const Ticket ticket, binding_.backend->submit(binding_.device, task, o));
     TESSERA_TRY(binding_.backend->wait(binding_.device, ticket, kForever));
     point.seconds.push_back((WallClock::instance().now() - start).seconds());
     return {};
+  }
+
+  // After a group: its weights leave.
+  void drop_weights() {
+    pool_.clear();
+    memory_.release_down_to(kept_buffers_);
   }
 
   Bytes workspace(const CostKey& key) const { return binding_.backend->estimate(binding_.device, key, shape_).workspace; }
@@ -172,25 +191,20 @@ class ComputeProbe {
     return {};
   }
 
-  Status bind_workspace(const CostKey& key, Operands& o) {
-    const int64_t needed = workspace(key).n;
-    if (needed > workspace_bytes_) {
-      TESSERA_ASSIGN(workspace_, memory_.zeros(needed));
-      workspace_bytes_ = needed;
-    }
-    o.workspace = {workspace_, 0};
-    o.workspace_bytes = needed;
-    return {};
-  }
-
   // The weights of this round: another layer each time.
   Result<const LayerWeights*> layer_weights(const CostKey& key, int round) {
+    if (pool_.empty()) TESSERA_TRY(key.decoded ? fill_decoded(pool_) : fill_coded(pool_, level_bits(pool_of(key))));
+    return &pool_[static_cast<size_t>(round) % pool_.size()];
+  }
+
+  static constexpr int kNoWeights = -2, kDecodedWeights = -1;  // else a level of bits
+  static int pool_of(const CostKey& key) {
+    if (key.op != Op::kLayer) return kNoWeights;
+    if (key.decoded) return kDecodedWeights;
     int level = bits_level(kExact);
     for (int i = 1; i < kBitsLevels; ++i)
       if (key.bits[i] > 0) level = i;
-    std::vector<LayerWeights>& pool = pools_[key.decoded ? -1 : level];
-    if (pool.empty()) TESSERA_TRY(key.decoded ? fill_decoded(pool) : fill_coded(pool, level_bits(level)));
-    return &pool[static_cast<size_t>(round) % pool.size()];
+    return level;
   }
 
   int copies(int64_t shard_bytes) const {
@@ -258,8 +272,26 @@ class ComputeProbe {
   std::vector<const std::byte*> rows_;
   std::vector<const float*> types_;
   ExitRefs exit_;
-  std::map<int, std::vector<LayerWeights>> pools_;  // by level; -1 decoded
+  std::vector<LayerWeights> pool_;  // of the group that is measured
+  size_t kept_buffers_ = 0;         // that are not weights
 };
+
+// A round in advance, not counted (page faults, threads). What a slow machine has no time for is left to extrapolation:
+// points come by tokens, ascending.
+Status measure_group(ComputeProbe& probe, std::vector<Point>& points, Duration budget) {
+  const auto over = [start = WallClock::instance().now()](Duration limit) {
+    return WallClock::instance().now() - start > limit;
+  };
+  size_t kept = 0;
+  while (kept < points.size() && !(kept > 0 && over({budget.ns / 2}))) TESSERA_TRY(probe.measure(points[kept++], 0));
+  points.resize(kept);
+  for (Point& point : points) point.seconds.clear();
+  for (int round = 1; round <= kMostRounds; ++round) {
+    if (round > kLeastRounds && over(budget)) break;
+    for (Point& point : points) TESSERA_TRY(probe.measure(point, round));
+  }
+  return {};
+}
 
 }  // namespace
 
@@ -284,29 +316,22 @@ Estimate summarise(std::vector<double> seconds) {
 Result<std::vector<CostPoint>> measure_compute(DeviceId id, const DeviceDescription& device, const DeviceBinding& binding,
                                                const Store& store, Duration budget) {
   ComputeProbe probe(id, device, binding, store);
-  std::vector<Point> points = probe.points();
-  if (points.empty()) return std::vector<CostPoint>{};
-  TESSERA_TRY(probe.prepare());
-  const auto over = [start = WallClock::instance().now()](Duration limit) {
-    return WallClock::instance().now() - start > limit;
-  };
-  // A round in advance, not counted (page faults, threads). What a slow machine has no time for is left to extrapolation:
-  // points come by tokens, ascending.
-  size_t kept = 0;
-  while (kept < points.size() && !(kept > 0 && over({budget.ns / 2}))) TESSERA_TRY(probe.measure(points[kept++], 0));
-  points.resize(kept);
-  for (Point& point : points) point.seconds.clear();
-  for (int round = 1; round <= kMostRounds; ++round) {
-    if (round > kLeastRounds && over(budget)) break;
-    for (Point& point : points) TESSERA_TRY(probe.measure(point, round));
-  }
+  std::vector<std::vector<Point>> groups = probe.groups();
+  size_t all = 0;
+  for (const std::vector<Point>& group : groups) all += group.size();
   std::vector<CostPoint> costs;
-  for (Point& point : points) {
-    CostPoint cost;
-    cost.key = point.key;
-    cost.estimate = summarise(std::move(point.seconds));
-    cost.estimate.workspace = probe.workspace(point.key);
-    costs.push_back(cost);
+  if (all == 0) return costs;
+  TESSERA_TRY(probe.prepare());
+  for (std::vector<Point>& group : groups) {
+    TESSERA_TRY(measure_group(probe, group, {budget.ns / static_cast<int64_t>(all) * static_cast<int64_t>(group.size())}));
+    probe.drop_weights();
+    for (Point& point : group) {
+      CostPoint cost;
+      cost.key = point.key;
+      cost.estimate = summarise(std::move(point.seconds));
+      cost.estimate.workspace = probe.workspace(point.key);
+      costs.push_back(cost);
+    }
   }
   return costs;
 }

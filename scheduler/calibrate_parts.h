@@ -37,6 +37,8 @@ Result<StorageFigures> measure_storage(const DeviceBinding& disk, const Store& s
 // request, so that none is still in a cache. Empty where the device supports nothing.
 Result<std::vector<CostPoint>> measure_compute(DeviceId id, const DeviceDescription& device, const DeviceBinding& binding,
                                                const Store& store, Duration budget);
+// Requests of one policy through a session, so that the machine's margins are known before the first one of a user's.
+void measure_requests(Machine& machine, const Store& store, Duration budget);
 // Median, and a spread from the median absolute deviation. `seconds` is not empty.
 Estimate summarise(std::vector<double> seconds);
 

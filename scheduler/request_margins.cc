@@ -86,10 +86,11 @@ bool RequestMargins::Window::enough_for(double q) const {
 }
 
 Margin RequestMargins::margin(const RequestKind& kind, double quantile) const {
-  const auto own = windows_.find(kind);
-  const auto all = windows_.find({kAll, kind.first});
-  const bool use_own = own != windows_.end() && own->second.enough_for(quantile);
-  const auto found = use_own ? own : all;
+  auto found = windows_.end();
+  for (const RequestKind& next : {kind, RequestKind{kAll, kind.first}, RequestKind{kAll, false}}) {
+    found = windows_.find(next);
+    if (found != windows_.end() && found->second.enough_for(quantile)) break;
+  }
   if (found == windows_.end()) return {};
   Margin out = found->second.margin;
   if (quantile == 0.5) {

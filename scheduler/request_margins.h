@@ -52,7 +52,8 @@ struct RequestWindow {
 // One thread.
 class RequestMargins {
  public:
-  // Of the policy's own requests; of all policies' where it has not had enough for the quantile; nothing before the third.
+  // Of the policy's own requests; of all policies' where it has not had enough for the quantile; of requests that were not
+  // the first where there were not enough of those either; nothing before the third.
   // Stays the same until it would move by more than a twentieth, so that plans can be reused.
   Margin margin(const RequestKind& kind, double quantile) const;
   // Refuses (false) what cannot be: times that are not positive.
