@@ -119,11 +119,11 @@ Result<Calibration> calibrate(Machine& machine, const Store& store, const Calibr
     }
     if (!read.ok()) spdlog::warn("{}", read.error().message);
   }
-  if (!options.quiet) std::fputs("calibrating this machine, once (about 3 s)\n", stderr);
+  if (!options.quiet) std::fputs("calibrating this machine, once (about a second)\n", stderr);
   const Duration start = WallClock::instance().now();
   TESSERA_ASSIGN(Figures figures, measure(machine, store, options));
   install(machine, store.shape(), figures);
-  calibration::measure_requests(machine, store, {options.budget.ns / 8});
+  calibration::measure_requests(machine, store, options.policy, {options.budget.ns / 8});
   note_learned(machine, figures);
   result.took = WallClock::instance().now() - start;
   result.measured = true;

@@ -12,7 +12,9 @@ struct CalibrationOptions {
   bool again = false;     // measure although there is a file
   bool quiet = false;     // do not announce it on stderr
   std::string directory;  // default: $XDG_CACHE_HOME/tessera, else ~/.cache/tessera
-  std::string version;    // of the program: another version measures anew
+  std::string version;    // of the program, its build included: another one has other kernels, and measures anew
+  // Registered policy whose requests are measured, too: what loads and computes do to each other. Empty: none.
+  std::string policy;
   // What measuring may take, storage and every device together; the least number of repetitions is done in any case.
   Duration budget = milliseconds(2400);
 };

@@ -23,6 +23,7 @@ namespace {
 using Json = nlohmann::json;
 
 constexpr int kFormat = 2;
+constexpr const char* kProgram = "; tessera ";  // what follows it in a fingerprint is the program's
 constexpr int64_t kLargestFile = 8 << 20;
 
 std::string processor() {
@@ -207,7 +208,7 @@ std::string fingerprint_of(const Machine& machine, const Store& store, const Cal
   struct utsname system {};
   ::uname(&system);
   out << processor() << " x" << ::sysconf(_SC_NPROCESSORS_ONLN) << "; " << system.sysname << ' ' << system.release << ' '
-      << system.machine << "; tessera " << options.version << " format " << kFormat;
+      << system.machine;
   for (size_t d = 0; d < machine.bindings.size(); ++d) {
     const DeviceDescription& device = machine.platform.devices[d];
     out << "; " << device.name << " threads " << device.threads;
@@ -222,12 +223,14 @@ std::string fingerprint_of(const Machine& machine, const Store& store, const Cal
   out << "; model " << s.layers << 'x' << s.slices << " hidden " << s.hidden << " ffn " << s.ffn << " labels " << s.labels
       << " tokens " << s.max_tokens << " exact " << s.stored_exact_bits << " codec " << store.codec() << " bits";
   for (Bits b : s.bitwidths) out << ' ' << static_cast<int>(b);
+  out << kProgram << options.version << " format " << kFormat;
   return out.str();
 }
 
 std::string file_of(const std::string& directory, const std::string& fingerprint) {
   char name[64];
-  std::snprintf(name, sizeof name, "/calibration-%016zx.json", std::hash<std::string>{}(fingerprint));
+  std::snprintf(name, sizeof name, "/calibration-%016zx.json",
+                std::hash<std::string_view>{}(std::string_view(fingerprint).substr(0, fingerprint.rfind(kProgram))));
   return directory + name;
 }
 
@@ -250,7 +253,8 @@ Result<Figures> read_figures(const std::string& path, const std::string& fingerp
     return bad(path, "has format " + std::to_string(format) + ", " + std::to_string(kFormat) + " expected");
   }
   const auto of = j.find("fingerprint"), created = j.find("created");
-  if (of == j.end() || !of->is_string() || of->get<std::string>() != fingerprint) return bad(path, "is another machine's");
+  if (of == j.end() || !of->is_string() || of->get<std::string>() != fingerprint)
+    return bad(path, "was measured on another machine, or by another build");
   if (created == j.end() || !created->is_string()) return bad(path, "is damaged (no date)");
   figures.fingerprint = fingerprint;
   figures.created = created->get<std::string>();

@@ -38,7 +38,7 @@ Result<StorageFigures> measure_storage(const DeviceBinding& disk, const Store& s
 Result<std::vector<CostPoint>> measure_compute(DeviceId id, const DeviceDescription& device, const DeviceBinding& binding,
                                                const Store& store, Duration budget);
 // Requests of one policy through a session, so that the machine's margins are known before the first one of a user's.
-void measure_requests(Machine& machine, const Store& store, Duration budget);
+void measure_requests(Machine& machine, const Store& store, const std::string& policy, Duration budget);
 // Median, and a spread from the median absolute deviation. `seconds` is not empty.
 Estimate summarise(std::vector<double> seconds);
 
@@ -46,6 +46,7 @@ Estimate summarise(std::vector<double> seconds);
 
 // What the figures depend on, one line: processor, devices and their properties, kernel, disk, cold or warm, model.
 std::string fingerprint_of(const Machine& machine, const Store& store, const CalibrationOptions& options);
+// The same file whatever the program's version: another build's figures are replaced.
 std::string file_of(const std::string& directory, const std::string& fingerprint);
 std::string default_directory();
 // kData where it is damaged, of another format or another fingerprint: says what. `found` is false where there is none.

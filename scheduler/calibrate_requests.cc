@@ -12,8 +12,6 @@ namespace {
 
 constexpr int kLeast = 6, kMost = 40;  // more than a conformal 0.95 needs (19)
 constexpr int kTokens[] = {10, 20, 40};
-// The plainest pipeline of loads and computes.
-constexpr const char* kPolicy = "std-pipeline";
 
 std::vector<int32_t> some_ids(const ModelShape& shape, int tokens, int round) {
   std::vector<int32_t> ids(static_cast<size_t>(tokens));
@@ -23,19 +21,19 @@ std::vector<int32_t> some_ids(const ModelShape& shape, int tokens, int round) {
 
 }  // namespace
 
-void measure_requests(Machine& machine, const Store& store, Duration budget) {
+void measure_requests(Machine& machine, const Store& store, const std::string& policy, Duration budget) {
   const ModelShape& shape = store.shape();
   std::vector<Bits> coded;
   for (const Bits bits : shape.bitwidths)
     if (bits != kExact) coded.push_back(bits);
-  if (policies().find(kPolicy) == nullptr || coded.empty()) return;
+  if (policies().find(policy) == nullptr || coded.empty()) return;
   const AccuracyModel unknown = random_importance(shape, 1);
   const auto session = Session::open(shape, &store, unknown, machine, Bytes{});
   if (!session.ok()) return;  // it cannot run here at all; whoever opens one learns why
   const Duration start = WallClock::instance().now();
   for (int round = 0; round < kMost && (round < kLeast || WallClock::instance().now() - start < budget); ++round) {
     RequestOptions options;
-    options.policy = kPolicy;
+    options.policy = policy;
     options.bits = coded[static_cast<size_t>(round) % coded.size()];
     const std::vector<int32_t> ids = some_ids(shape, std::min(kTokens[round % 3], shape.max_tokens), round);
     const auto answer = (*session)->run(options, ids, std::vector<int32_t>(ids.size(), 0));

@@ -4,6 +4,7 @@
 #include "tools/commands.h"
 #include "tools/flags.h"
 #include "tools/machine_source.h"
+#include "tools/process_facts.h"
 #include "tools/terminal.h"
 
 namespace tessera {
@@ -21,7 +22,8 @@ Result<int> execute(const CalibrateFlags& flags) {
   CalibrationOptions options;
   options.cold = flags.model.cold;
   options.again = true;
-  options.version = TESSERA_VERSION;
+  options.version = program_version();
+  options.policy = kPlainPipeline;
   TESSERA_ASSIGN(const Calibration calibration, calibrate(machine, *model.store, options));
   const std::vector<DeviceFigure> figures = device_figures(machine, model.shape);
   if (flags.output.json) {

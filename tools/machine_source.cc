@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "configs/loader.h"
+#include "tools/process_facts.h"
 
 namespace tessera {
 namespace {
@@ -78,7 +79,8 @@ Result<OpenedMachine> this_machine(const MachineFlags& flags, const OpenedModel&
   }
   CalibrationOptions options;
   options.cold = cold;
-  options.version = TESSERA_VERSION;
+  options.version = program_version();
+  options.policy = kPlainPipeline;
   TESSERA_ASSIGN(opened.calibration, calibrate(opened.machine, *model.store, options));
   return opened;
 }

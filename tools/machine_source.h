@@ -13,6 +13,9 @@ struct OpenedMachine {
   Calibration calibration;  // of this machine; empty path for a described one
 };
 
+// Whose requests calibration measures: the plainest pipeline of loads and computes.
+inline constexpr const char* kPlainPipeline = "std-pipeline";
+
 // `model` outlives the machine. `plan_only`: nothing will run, so a described machine needs no --virtual. kInvalid names
 // unknown devices and bad combinations of flags.
 Result<OpenedMachine> open_machine(const MachineFlags& flags, const OpenedModel& model, bool cold, bool plan_only);

@@ -1,6 +1,8 @@
 // Measures the process itself: how long since it started, and its peak memory.
 #pragma once
 
+#include <string>
+
 #include "framework/units.h"
 
 namespace tessera {
@@ -12,5 +14,8 @@ Duration before_main();          // exec to main
 Duration since_process_start();  // now
 // VmHWM of /proc/self/status; 0 where that cannot be read.
 Bytes peak_resident();
+
+// The version and the linker's build id (ELF note NT_GNU_BUILD_ID, in hex), which changes with every change of the code.
+std::string program_version();
 
 }  // namespace tessera
