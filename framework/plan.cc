@@ -39,4 +39,8 @@ double Plan::mean_bits() const {
   return present == 0 ? 0.0 : static_cast<double>(sum) / static_cast<double>(present);
 }
 
+bool Plan::stays(const ResidentShard& held) const {
+  return keep_unused && (held.id.layer >= depth || bits_of(held.id) == kAbsent);
+}
+
 }  // namespace tessera

@@ -65,16 +65,22 @@ struct Plan {
   std::vector<std::vector<LayerPart>> placement;  // [depth]
   std::vector<PlannedLoad> loads;                 // in the order in which they are issued; residents are not loaded
   std::vector<ShardId> keep;                      // in the preload buffer after the request (shards at bits[] of this plan)
-  bool pipelined = true;                          // false: no compute before the last load has ended (Load&Exec)
-  bool decoded = false;                           // residents held decoded (policy `preload` where the budget allows)
-  double quantile = 0.5;                          // of the cost model
-  Prediction predicted;                           // filled by the scheduler's replay
+  // What is resident and this plan has no use for stays as it is held, and counts: shards of slices and layers that are
+  // absent here, exit heads of other depths. Otherwise it is dropped before the run. Shards held at other bits than bits[]
+  // always are.
+  bool keep_unused = false;
+  bool pipelined = true;  // false: no compute before the last load has ended (Load&Exec)
+  bool decoded = false;   // residents held decoded (policy `preload` where the budget allows)
+  double quantile = 0.5;  // of the cost model
+  Prediction predicted;   // filled by the scheduler's replay
   std::vector<PlanReason> explain;
 
   Bits bits_of(ShardId id) const { return bits[static_cast<size_t>(id.layer) * slices + id.slice]; }
   SliceMask slice_set(int layer) const;
-  int width() const;         // widest layer
-  double mean_bits() const;  // over present shards, exact counted as 32
+  int width() const;                            // widest layer
+  double mean_bits() const;                     // over present shards, exact counted as 32
+  bool stays(const ResidentShard& held) const;  // unused, but kept
+  bool exit_stays(int held_depth) const { return keep_unused || held_depth == depth; }
 };
 
 }  // namespace tessera

@@ -5,7 +5,7 @@
 //            1. find the deepest, then widest submodel that fits memory in some form and, resident, computes in time
 //            2. hold it decoded at the most bits if memory allows, else coded at the most bits that fit
 //            for a request (decide):
-//            3. run the largest submodel that is resident as a whole and fits
+//            3. run the largest submodel that is resident as a whole and fits; the rest stays resident where there is room
 //            4. where none is (a cold start), load what is missing in a pipeline, and keep what the buffer allows
 // Reference: baseline PreloadModel-full/-6bit of Guo, Choe, Lin, "STI", ASPLOS 2023, evaluation.
 // Cost:      O(bitwidths * (log depths + log widths)) replays.
@@ -123,6 +123,14 @@ class Preload final : public Policy {
     return choices;
   }
 
+  // What this request has no time for stays in memory for the next one, where the budget has room for it.
+  static bool fits_beside_the_rest(Trials& trials, Plan& plan) {
+    plan.keep_unused = true;
+    if (trials.fits(plan)) return true;
+    plan.keep_unused = false;
+    return trials.fits(plan);
+  }
+
   static Plan resident_plan(const PlanningView& view, const Residency& residency, const Choices& choices, Size size) {
     Plan plan =
         assemble(view, residency, choices.device, size.depth, resident_bits(view, residency, size, choices.ladder.front()));
@@ -138,7 +146,7 @@ class Preload final : public Policy {
     const auto resident_and_fits = [&](Size size) {
       if (!all_resident(residency, size, choices.ladder)) return false;
       Plan plan = resident_plan(view, residency, choices, size);
-      if (!trials.fits(plan)) return false;
+      if (!fits_beside_the_rest(trials, plan)) return false;
       found = std::move(plan);
       return true;
     };

@@ -34,6 +34,7 @@ class CostBook final : public CostOracle {
   void observe_request(const RequestKind& kind, const RequestTiming& timing) {
     learned_ = requests_.observe(kind, timing) || learned_;
   }
+  void doubt_requests(const RequestKind& kind) { requests_.doubt(kind); }
   const RequestMargins& requests() const { return requests_; }
   void restore_requests(const std::vector<RequestWindow>& windows) { requests_.restore(windows); }
   // Changes when a model is replaced or has drifted by more than 10 %: part of the key of a reused plan.

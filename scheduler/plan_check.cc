@@ -49,6 +49,8 @@ Status check_keep(const PlanningView& view, const Plan& plan) {
     const Bits bits = plan.bits_of(id);
     kept += held != nullptr && held->bits == bits ? held->bytes : view.shape.bytes_of(id, bits);
   }
+  for (const ResidentShard& held : view.residency.shards)
+    if (plan.stays(held)) kept += held.bytes;
   const Bytes room = std::max(view.budgets.preload, view.residency.total());
   if (kept > room)
     return illegal("keeps " + std::to_string(kept.n) + " bytes in the preload buffer; its budget is " +

@@ -70,6 +70,13 @@ void RequestMargins::Window::add(const RequestTiming& t) {
   if (const Margin now = summary(); moved(margin, now)) margin = now;
 }
 
+void RequestMargins::Window::forget_worst() {
+  for (std::deque<double>* values : {&high, &setup_ns})
+    if (!values->empty()) values->erase(std::max_element(values->begin(), values->end()));
+  level = std::max(quantile, level - kReaction);
+  margin = summary();
+}
+
 Margin RequestMargins::Window::summary() const {
   Margin out;
   if (middle.size() >= kFewest) out.middle = median(middle);
@@ -107,6 +114,11 @@ bool RequestMargins::observe(const RequestKind& kind, const RequestTiming& t) {
   windows_[kind].add(t);
   if (kind.policy != kAll) windows_[{kAll, kind.first}].add(t);
   return true;
+}
+
+void RequestMargins::doubt(const RequestKind& kind) {
+  for (const RequestKind& next : {kind, RequestKind{kAll, kind.first}, RequestKind{kAll, false}})
+    if (const auto found = windows_.find(next); found != windows_.end()) found->second.forget_worst();
 }
 
 std::vector<RequestWindow> RequestMargins::save() const {

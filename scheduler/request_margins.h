@@ -58,6 +58,9 @@ class RequestMargins {
   Margin margin(const RequestKind& kind, double quantile) const;
   // Refuses (false) what cannot be: times that are not positive.
   bool observe(const RequestKind& kind, const RequestTiming& timing);
+  // A request was refused that would fit without its margin. What is refused teaches nothing, so that a bad moment could
+  // refuse for ever: the worst that was seen is forgotten.
+  void doubt(const RequestKind& kind);
   std::vector<RequestWindow> save() const;
   void restore(const std::vector<RequestWindow>& windows);
 
@@ -68,6 +71,7 @@ class RequestMargins {
     std::deque<double> middle, high, setup_ns;
     Margin margin;
     void add(const RequestTiming& timing);
+    void forget_worst();
     Margin summary() const;
     bool enough_for(double quantile) const;
   };

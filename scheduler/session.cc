@@ -112,9 +112,9 @@ void StoreSession::drop_unused(const PlannedRequest& planned) {
   const Residency before = residents_.residency();
   const Plan& plan = planned.plan;
   for (const ResidentShard& held : before.shards)
-    if (held.id.layer >= plan.depth || plan.bits_of(held.id) != held.bits) residents_.drop(held.id);
+    if (!plan.stays(held) && (held.id.layer >= plan.depth || plan.bits_of(held.id) != held.bits)) residents_.drop(held.id);
   for (const int depth : before.exits)
-    if (depth != plan.depth) residents_.drop_exit(depth);
+    if (!plan.exit_stays(depth)) residents_.drop_exit(depth);
 }
 
 Status StoreSession::preload(const RequestOptions& options, int tokens) {
@@ -184,6 +184,7 @@ Result<Answer> StoreSession::run(const RequestOptions& options, const std::vecto
     drop_unused(*answer.planned);
     TESSERA_TRY(machine_.virtual_time ? execute(options, ids, types, answer) : execute_bound(options, ids, types, answer));
   }
+  if (answer.planned->refused_by_margin) machine_.costs->doubt_requests({options.policy, first_});
   answer.latency = machine_.virtual_time ? answer.report.makespan : WallClock::instance().now() - arrival;
   if (!answer.planned->infeasible && !machine_.virtual_time) observe(options, answer);
   return answer;
@@ -226,7 +227,7 @@ void StoreSession::keep_virtually(const Plan& plan) {
   std::sort(keep.begin(), keep.end());
   const Residency before = residents_.residency();
   for (const ResidentShard& held : before.shards)
-    if (!std::binary_search(keep.begin(), keep.end(), held.id)) residents_.drop(held.id);
+    if (!plan.stays(held) && !std::binary_search(keep.begin(), keep.end(), held.id)) residents_.drop(held.id);
   for (const ShardId id : keep)
     if (residents_.find(id) == nullptr)
       residents_.hold(id, plan.bits_of(id), false, nullptr, shape_.bytes_of(id, plan.bits_of(id)).n);

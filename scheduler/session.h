@@ -44,8 +44,9 @@ struct PlannedRequest {
   std::string id;  // "p1", "p2", ... by first use in the session
   Plan plan;
   std::optional<Infeasible> infeasible;
-  Margin margin;      // that the prediction holds
-  Timeline timeline;  // predicted
+  Margin margin;                   // that the prediction holds
+  bool refused_by_margin = false;  // infeasible, but not without it
+  Timeline timeline;               // predicted
   TaskGraph graph;
   RequestBuffers buffers;        // of the request
   Bytes residents;               // resident shards and exit heads that the run starts with

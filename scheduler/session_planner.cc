@@ -20,6 +20,11 @@ Bytes held_bytes(const ModelShape& shape, const ResidentShard& shard) {
   return shard.decoded ? align_up({dense_layout(shape, 4).bytes}, 4096) : shape.bytes_of(shard.id, shard.bits);
 }
 
+// What is planned for, without its margin.
+Duration without(const Margin& margin, Duration latency) {
+  return from_seconds((latency - margin.setup_high).seconds() / margin.high);
+}
+
 // Puts the wanted residents into order, with their true sizes.
 Status settle(const ModelShape& shape, Residency& wanted) {
   const auto by_id = [](const ResidentShard& a, const ResidentShard& b) { return a.id < b.id; };
@@ -136,6 +141,8 @@ Result<PlannedRequest> SessionPlanner::decide(Policy& policy, const RequestOptio
   out.margin = margin;
   if (auto* infeasible = std::get_if<Infeasible>(&decision)) {
     out.infeasible = std::move(*infeasible);
+    const Duration least = out.infeasible->latency.value_or(kForever);
+    out.refused_by_margin = least != kForever && without(margin, least) <= options.budgets.latency;
     return out;
   }
   out.plan = std::move(std::get<Plan>(decision));

@@ -101,6 +101,10 @@ class Reading {
                      (exit_resident ? ": loaded though it is resident" : ": no load and not resident"));
     if (exit_resident) out_.residents += shape_.exit_bytes[plan_.depth - 1];
     for (int l = 0; l < plan_.depth; ++l) TESSERA_TRY(find_residents(l));
+    for (const ResidentShard& held : residency_.shards)
+      if (plan_.stays(held)) out_.residents += held.bytes;
+    for (const int depth : residency_.exits)
+      if (depth != plan_.depth && plan_.exit_stays(depth)) out_.residents += shape_.exit_bytes[depth - 1];
     return {};
   }
 

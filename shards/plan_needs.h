@@ -24,7 +24,7 @@ struct PlanNeeds {
   std::vector<PlanLayer> layers;  // [depth]
   size_t rows_load = 0;           // 1 + index into plan.loads; 0: none
   size_t exit_load = 0;
-  Bytes residents;  // shards and exit head that the plan uses as they are
+  Bytes residents;  // shards and exit heads that the plan uses as they are, or keeps unused
 };
 
 // kInternal names what is illegal: "layer 2 slice 7: no load and not resident".

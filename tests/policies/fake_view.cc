@@ -64,6 +64,8 @@ class Graph {
       if (usable) residents += resident->bytes.n;
       if (brought[at] + usable != (plan_.bits[at] != kAbsent)) return illegal("a shard is not loaded xor resident");
     }
+    for (const ResidentShard& unused : residency_.shards)
+      if (plan_.stays(unused)) residents += unused.bytes.n;
     return {};
   }
 

@@ -144,6 +144,17 @@ TEST(RequestMargins, SurviveAFileAndRefuseItsDamage) {
   EXPECT_TRUE(other.save().empty());
 }
 
+TEST(RequestMargins, ForgetTheWorstWhereItRefusesRequests) {
+  RequestMargins margins;
+  for (int i = 0; i < 128; ++i) margins.observe(kSti, timing(i >= 100 && i < 110 ? 4.0 : 1.0));
+  ASSERT_DOUBLE_EQ(margins.margin(kSti, 0.95).high, 4);
+  int refusals = 0;
+  for (; margins.margin(kSti, 0.95).high > 1.5 && refusals < 100; ++refusals) margins.doubt(kSti);
+  EXPECT_LE(refusals, 10);
+  for (int i = 0; i < 500; ++i) margins.doubt(kSti);  // nothing is left to forget
+  EXPECT_EQ(margins.margin(kSti, 0.95).high, 1);
+}
+
 class FixedCosts final : public CostOracle {
  public:
   Estimate estimate(const CostKey&) const override {

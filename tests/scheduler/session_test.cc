@@ -148,6 +148,33 @@ TEST(Session, DropsResidentsThatAPlanUsesButDoesNotKeep) {
   EXPECT_TRUE(rig.session->residency().shards.empty());
 }
 
+TEST(Session, KeepsWhatASmallerPlanHasNoUseForWhereThePlanSaysSo) {
+  Rig rig;
+  bool small = false, keep_unused = true;
+  Script::now().decide = [&](const PlanningView& view) -> Result<Decision> {
+    Plan plan = small ? plain_plan(view.shape, 1, 1, 4, view.residency) : plain_plan(view.shape, 2, 2, 4, view.residency);
+    for (const ShardId id : {ShardId{0, 0}, {0, 1}, {1, 0}, {1, 1}})
+      if (!small || id == ShardId{0, 0}) plan.keep.push_back(id);
+    plan.keep_unused = keep_unused;
+    return Decision{plan};
+  };
+  RequestOptions options = scripted();
+  options.budgets.preload = mib(1);
+  ASSERT_TRUE(rig.run(options, kIds).ok());
+  small = true;
+  options.seed = 1;  // another plan
+  const auto narrow = rig.run(options, kIds);
+  ASSERT_TRUE(narrow.ok()) << narrow.error().message;
+  expect_logits(narrow->logits, reference_logits(*rig.tiny.store, narrow->planned->plan, kIds), 2e-4);
+  EXPECT_EQ(rig.session->residency().shards.size(), 4u);
+  EXPECT_EQ(rig.session->residency().exits, (std::vector<int>{1, 2}));
+  EXPECT_GE(narrow->peak, rig.session->held());
+  keep_unused = false;
+  options.seed = 2;
+  ASSERT_TRUE(rig.run(options, kIds).ok());
+  EXPECT_EQ(rig.session->residency().shards.size(), 1u);
+}
+
 TEST(Session, EvictsTopLayersWhenThePreloadBudgetShrinks) {
   Rig rig;
   const ModelShape& shape = rig.tiny.store->shape();

@@ -86,6 +86,21 @@ TEST(GraphBuilder, GivesBackAResidentThatThePlanUsesButDoesNotKeep) {
   EXPECT_FALSE(got->graph.task(3).cost.decoded);  // not all of them
 }
 
+TEST(GraphBuilder, HoldsWhatThePlanKeepsUnusedAndDropsItOtherwise) {
+  Residency residency;
+  residency.shards = {
+      {{0, 0}, 4, false, kib(16)}, {{0, 1}, 4, true, kib(100)}, {{0, 2}, 2, false, kib(8)}, {{1, 0}, 2, false, kib(8)}};
+  residency.exits = {1, 2};
+  Plan plan = plain_plan(plain_shape(), 1, 1, 4, residency);
+  ASSERT_EQ(lowered(plan, residency)->residents, kib(16) + kib(8));  // its shard and exit head
+  plan.keep_unused = true;
+  const auto got = lowered(plan, residency);
+  ASSERT_TRUE(got.ok()) << got.error().message;
+  EXPECT_EQ(got->residents,
+            kib(16) + kib(100) + kib(8) + kib(8) + plain_shape().exit_bytes[0] + plain_shape().exit_bytes[1]);
+  EXPECT_EQ(got->graph.task(2).release, kib(16).n);  // the plan's own shard alone
+}
+
 TEST(GraphBuilder, CountsALayerAsDecodedWhereAllItsShardsAre) {
   Residency residency;
   residency.shards = {{{0, 0}, 4, true, kib(100)}, {{0, 1}, 4, true, kib(100)}};
