@@ -6,7 +6,8 @@
 //      The session loads it ahead of the request, outside its latency, and then passes it as view.residency.
 //   3. decide(view) for a request: returns a plan, or Infeasible. A pure function of the view (and of its seed): it holds
 //      no engine pointer, starts nothing, blocks on nothing.
-//   4. on_event(event, editor), optional, while the request runs: revise what has not started yet.
+//   4. on_event(event, editor), optional, while the request runs: revise what has not started yet. NOT CALLED YET: nothing
+//      re-plans a running request; until something does, an override of it has no effect.
 // The scheduler checks each plan (legal, within budgets) and replays it in virtual time before it runs. An illegal plan is
 // the policy's error and is reported as such, never repaired.
 #pragma once
@@ -102,8 +103,8 @@ class Policy {
   virtual Result<Residency> preload(const PlanningView&) { return Residency{}; }
   // kInvalid for a knob that cannot be understood; kInternal is a bug.
   virtual Result<Decision> decide(const PlanningView& view) = 0;
-  virtual void on_event(const Event&, PlanEditor&) {}
-  virtual std::string_view summary() const = 0;  // one line with its source, for `tessera policies`
+  virtual void on_event(const Event&, PlanEditor&) {}  // not called yet
+  virtual std::string_view summary() const = 0;        // one line with its source, for `tessera policies`
   virtual std::vector<KnobDescription> knobs() const { return {}; }
 };
 
