@@ -150,10 +150,13 @@ Result<PlannedRequest> SessionPlanner::decide(Policy& policy, const RequestOptio
   if (!replayed.ok()) return illegal_plan(policy.name(), replayed.error());
   TESSERA_TRY(check_plan(asked, policy.name(), out.plan, *replayed, machine_.bindings));
   out.plan.predicted = replayed->prediction;
-  Plan typical = out.plan;
-  typical.quantile = 0.5;
-  TESSERA_ASSIGN(const Prediction expected, replay.replay(typical));
-  out.plan.predicted.expected = expected.latency;
+  out.plan.predicted.expected = replayed->prediction.latency;
+  if (out.plan.quantile != 0.5) {
+    Plan typical = out.plan;
+    typical.quantile = 0.5;
+    TESSERA_ASSIGN(const Prediction expected, replay.replay(typical));
+    out.plan.predicted.expected = expected.latency;
+  }
   out.timeline = std::move(replayed->timeline);
   out.graph = std::move(replayed->lowered.graph);
   out.buffers = std::move(replayed->lowered.buffers);
