@@ -235,6 +235,9 @@ std::string file_of(const std::string& directory, const std::string& fingerprint
 }
 
 Result<Figures> read_figures(const std::string& path, const std::string& fingerprint, bool* found) {
+  std::error_code failed;
+  *found = std::filesystem::exists(path, failed);
+  if (*found && !std::filesystem::is_regular_file(path, failed)) return bad(path, "is not a regular file");
   std::ifstream in(path, std::ios::binary);
   *found = in.good();
   Figures figures;

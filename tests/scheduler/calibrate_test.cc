@@ -7,6 +7,7 @@
 
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
+#include <sys/stat.h>
 
 #include "framework/registry.h"
 #include "scheduler/calibrate_parts.h"
@@ -208,6 +209,28 @@ TEST_F(Calibrating, IgnoresDamagedFilesAndMakesThemAgain) {
     machine_ = new_machine();
     EXPECT_FALSE(calibrated().measured);
   }
+}
+
+TEST_F(Calibrating, DoesNotWaitForAFifo) {
+  const std::string path = calibrated().path;
+  fs::remove(path);
+  ASSERT_EQ(::mkfifo(path.c_str(), 0600), 0);
+  machine_ = new_machine();
+  EXPECT_TRUE(calibrated().measured);
+  EXPECT_TRUE(fs::is_regular_file(path));
+}
+
+TEST_F(Calibrating, MeasuresLessOfSlowStorage) {
+  options_.budget = {};  // every round takes longer
+  machine_ = new_machine();
+  ASSERT_TRUE(calibrated().measured);
+  const int64_t few = machine_.costs->estimate(load(4096)).samples;
+  EXPECT_GT(few, 0);
+  options_.budget = milliseconds(2400);
+  options_.again = true;
+  machine_ = new_machine();
+  ASSERT_TRUE(calibrated().measured);
+  EXPECT_LT(few * 2, machine_.costs->estimate(load(4096)).samples);
 }
 
 TEST_F(Calibrating, GoesOnWhereTheFileCannotBeWritten) {
