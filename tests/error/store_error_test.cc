@@ -9,22 +9,22 @@
 #include "shards/hash.h"
 #include "shards/store.h"
 #include "shards/store_index.h"
-#include "tests/support/tiny_model.h"
+#include "tests/support/damageable_store.h"
 
 namespace tessera {
 namespace {
 
 namespace fs = std::filesystem;
+using ::tessera::testing::DamageableStore;
 using ::tessera::testing::make_tiny_store;
 using ::tessera::testing::slurp;
 using ::tessera::testing::spill;
-using ::tessera::testing::TinyStore;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 
-class BadStore : public ::testing::Test {
+class BadStore : public DamageableStore {
  protected:
-  std::string at(const std::string& name) const { return tiny_.directory + "/" + name; }
+  BadStore() : DamageableStore(make_tiny_store({}, {2, kExact})) {}
   std::string open_error(const std::string& directory) const {
     const auto opened = Store::open(directory);
     if (opened.ok()) return "";
@@ -32,21 +32,6 @@ class BadStore : public ::testing::Test {
     return opened.error().message;
   }
   std::string open_error() const { return open_error(tiny_.directory); }
-  // Replaces text of the index's header by text of the same length and makes the checksum right again.
-  void forge(const std::string& from, const std::string& to) {
-    ASSERT_EQ(from.size(), to.size());
-    std::string index = slurp(at("index"));
-    const size_t place = index.find(from);
-    ASSERT_NE(place, std::string::npos) << from;
-    index.replace(place, from.size(), to);
-    seal(index);
-  }
-  void seal(std::string& index) {
-    const uint64_t checksum = checksum64(std::as_bytes(std::span(index)).first(index.size() - 8));
-    std::memcpy(index.data() + index.size() - 8, &checksum, 8);
-    spill(at("index"), index);
-  }
-  TinyStore tiny_ = make_tiny_store({}, {2, kExact});
 };
 
 TEST_F(BadStore, NoFolder) {
@@ -73,9 +58,7 @@ TEST_F(BadStore, AnotherVersion) {
 }
 
 TEST_F(BadStore, AFlippedIndexNamesItsBytes) {
-  std::string index = slurp(at("index"));
-  index[index.size() / 2] ^= 4;
-  spill(at("index"), index);
+  flip("index", static_cast<int64_t>(fs::file_size(at("index")) / 2), 4);
   EXPECT_THAT(open_error(), HasSubstr("do not match their checksum"));
 }
 
@@ -100,10 +83,8 @@ TEST_F(BadStore, AForgedIndexIsCheckedAgainstItself) {
 
 TEST_F(BadStore, AForgedExtentIsRefused) {
   std::string index = slurp(at("index"));
-  uint32_t header = 0;
-  std::memcpy(&header, index.data() + 12, 4);
   const uint64_t huge = ~uint64_t{0};
-  std::memcpy(index.data() + (16 + header + 7) / 8 * 8, &huge, 8);  // the first shard's payload
+  std::memcpy(index.data() + records_of(index), &huge, 8);  // the first shard's payload
   seal(index);
   EXPECT_THAT(open_error(), HasSubstr("shards.2 has an impossible size"));
 }
@@ -120,9 +101,7 @@ TEST_F(BadStore, AMissingATruncatedAndAStrangeDataFile) {
 }
 
 TEST_F(BadStore, DamagedResidentsAreSeenWhenItOpens) {
-  std::string bytes = slurp(at("resident"));
-  bytes[100] ^= 1;
-  spill(at("resident"), bytes);
+  flip("resident", 100, 1);
   EXPECT_THAT(open_error(), AllOf(HasSubstr("resident: bytes 0 to"), HasSubstr("tessera shard --force")));
 }
 
@@ -134,9 +113,7 @@ TEST_F(BadStore, AForgedShardWithARightChecksumIsSeenByVerify) {
   spill(at("shards.2"), shards);
   std::string index = slurp(at("index"));
   const uint64_t right = checksum64(std::as_bytes(std::span(shards)).first(static_cast<size_t>(extent.length)));
-  uint32_t header = 0;
-  std::memcpy(&header, index.data() + 12, 4);
-  std::memcpy(index.data() + (16 + header + 7) / 8 * 8 + 8, &right, 8);
+  std::memcpy(index.data() + records_of(index) + 8, &right, 8);
   seal(index);
   const auto report = verify_store(tiny_.directory);
   ASSERT_TRUE(report.ok());

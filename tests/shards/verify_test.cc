@@ -1,28 +1,28 @@
 // Checks that no damage goes unseen: not by verify, and not by a read of what it touches.
 #include <filesystem>
-#include <fstream>
 #include <set>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "shards/store.h"
-#include "tests/support/tiny_model.h"
+#include "tests/support/damageable_store.h"
 
 namespace tessera {
 namespace {
 
 namespace fs = std::filesystem;
+using ::tessera::testing::DamageableStore;
 using ::tessera::testing::make_tiny_store;
 using ::tessera::testing::slurp;
 using ::tessera::testing::spill;
-using ::tessera::testing::TinyStore;
 using ::testing::Contains;
 using ::testing::Field;
 using ::testing::HasSubstr;
 
-class Verify : public ::testing::Test {
+class Verify : public DamageableStore {
  protected:
+  Verify() : DamageableStore(make_tiny_store({.layers = 1, .depths = {1}}, {1, 4, kExact})) {}
   std::vector<Error> damages() {
     const auto report = verify_store(tiny_.directory);
     return report.ok() ? report->damages : std::vector<Error>{report.error()};
@@ -32,15 +32,6 @@ class Verify : public ::testing::Test {
     for (const auto& entry : fs::directory_iterator(tiny_.directory)) names.push_back(entry.path().filename().string());
     std::sort(names.begin(), names.end());
     return names;
-  }
-  std::string at(const std::string& name) const { return tiny_.directory + "/" + name; }
-  // XORs one byte in place.
-  void flip(const std::string& name, int64_t offset, uint8_t mask) {
-    std::fstream file(at(name), std::ios::binary | std::ios::in | std::ios::out);
-    file.seekg(offset);
-    const auto old = static_cast<uint8_t>(file.get());
-    file.seekp(offset);
-    file.put(static_cast<char>(old ^ mask));
   }
   // Reads all that a request could: every shard, exit and row block. False where any read fails.
   static bool readable(const Store& store) {
@@ -61,7 +52,6 @@ class Verify : public ::testing::Test {
     for (int t = 0; t < s.max_tokens; ++t) all = fine(store.position_row(t).block) && all;
     return all;
   }
-  TinyStore tiny_ = make_tiny_store({.layers = 1, .depths = {1}}, {1, 4, kExact});
 };
 
 TEST_F(Verify, FindsNothingInAFreshStore) {
