@@ -10,6 +10,7 @@
 
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -60,6 +61,37 @@ Status check_target(const std::string& target, bool force, bool* replaces) {
   return {};
 }
 
+// ".name.partial-": followed by process and serial number, the folder that a store is written in.
+std::string partial_prefix(const fs::path& target) {
+  return std::string(1, '.').append(target.filename().string()).append(".partial-");
+}
+
+// Waits for whoever is removing it; false where the folder is no longer there.
+bool lock_folder(const std::string& path, OwnedFd& lock) {
+  lock = OwnedFd(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  while (lock.get() >= 0 && ::flock(lock.get(), LOCK_EX) != 0 && errno == EINTR) {}
+  return ::access(path.c_str(), F_OK) == 0;
+}
+
+// Removes what killed processes left of a store of this name: folders that hold nothing but files of a store and that nobody
+// has locked. A ".old" is not touched: it may be the only copy of the store that was being replaced.
+void remove_abandoned(const fs::path& target) {
+  const std::string prefix = partial_prefix(target);
+  std::error_code failed;
+  std::vector<std::string> found;
+  for (fs::directory_iterator at(target.parent_path(), failed), end; !failed && at != end; at.increment(failed)) {
+    const std::string name = at->path().filename().string();
+    if (name.starts_with(prefix) && name.find_first_not_of("0123456789-", prefix.size()) == std::string::npos)
+      found.push_back(at->path().string());
+  }
+  for (const std::string& path : found) {
+    const OwnedFd folder(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+    if (folder.get() < 0 || ::flock(folder.get(), LOCK_EX | LOCK_NB) != 0) continue;
+    const auto foreign = foreign_entries(path, {});
+    if (foreign.ok() && foreign->empty()) fs::remove_all(path, failed);
+  }
+}
+
 }  // namespace
 
 Result<ExtentWriter> ExtentWriter::create(const std::string& path) {
@@ -96,15 +128,19 @@ Result<std::unique_ptr<PendingStore>> PendingStore::create(const std::string& ta
   const fs::path path(pending->target_);
   std::error_code ignored;
   if (!fs::is_directory(path.parent_path(), ignored)) {
+    const bool there = fs::exists(path.parent_path(), ignored);
     return Error{ErrorCode::kInvalid,
-                 target + ": the folder " + path.parent_path().string() + " does not exist; make it first"};
+                 target + ": " + path.parent_path().string() +
+                     (there ? " is not a folder; give another name for the store" : ": no such folder; make it first")};
   }
+  remove_abandoned(path);
   static std::atomic<unsigned> serial = 0;
   do {
-    pending->path_ = (path.parent_path() / (std::string(".") + path.filename().string() + ".partial-" +
-                                            std::to_string(::getpid()) + "-" + std::to_string(serial++)))
-                         .string();
-    if (::mkdir(pending->path_.c_str(), 0777) == 0) return pending;
+    pending->path_ =
+        (path.parent_path() / (partial_prefix(path) + std::to_string(::getpid()) + "-" + std::to_string(serial++))).string();
+    if (::mkdir(pending->path_.c_str(), 0777) != 0) continue;
+    if (lock_folder(pending->path_, pending->lock_)) return pending;
+    errno = EEXIST;  // taken for abandoned before it was locked: another one
   } while (errno == EEXIST);
   const int error = errno;
   pending->path_.clear();

@@ -26,7 +26,8 @@ class ExtentWriter {
   OwnedFd fd_;
 };
 
-// A folder beside the target that is removed with all it holds unless it was put in place.
+// A folder beside the target that is removed with all it holds unless it was put in place. It is locked while its process
+// lives: what a killed one left is removed by the next store of that name.
 class PendingStore {
  public:
   // kInvalid where the target exists and may not be replaced; kData where nothing can be written beside it.
@@ -42,6 +43,7 @@ class PendingStore {
  private:
   PendingStore() = default;
   std::string target_, path_;
+  OwnedFd lock_;  // on the folder of path_
   bool replaces_ = false;
 };
 

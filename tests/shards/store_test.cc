@@ -286,7 +286,35 @@ TEST_F(Making, TakesAnEmptyFolderATrailingSlashAndALink) {
 TEST_F(Making, NamesAMissingParent) {
   const auto made = make_store(hf_, folder_ / "no/such/store", {});
   ASSERT_FALSE(made.ok());
-  EXPECT_THAT(made.error().message, HasSubstr("does not exist"));
+  EXPECT_THAT(made.error().message, HasSubstr("no such folder"));
+  spill(folder_ / "file", "");
+  EXPECT_THAT(make_store(hf_, folder_ / "file/store", {}).error().message, HasSubstr("file is not a folder"));
+}
+
+TEST_F(Making, RemovesWhatAKilledProcessLeft) {
+  fs::create_directory(folder_ / ".store.partial-1-0");
+  spill(folder_ / ".store.partial-1-0/shards.2", "half of it");
+  fs::create_directory(folder_ / ".store.partial-2-0");
+  spill(folder_ / ".store.partial-2-0/thesis.txt", "no part of a store");
+  fs::create_directory(folder_ / ".store.partial-3-0.old");  // a store that was being replaced
+  fs::create_directory(folder_ / ".other.partial-4-0");      // of another store
+  ASSERT_TRUE(make().ok());
+  EXPECT_EQ(names_in(folder_.path()),
+            (std::vector<std::string>{".other.partial-4-0", ".store.partial-2-0", ".store.partial-3-0.old", "hf", "store"}));
+}
+
+std::string meanwhile_made_from, meanwhile_made_at;
+TEST_F(Making, LeavesWhatAnotherProcessIsWriting) {
+  meanwhile_made_from = hf_;
+  meanwhile_made_at = store_;
+  ShardOptions options;
+  options.progress = [](int, int) {
+    if (fs::exists(meanwhile_made_at)) return;
+    EXPECT_TRUE(make_store(meanwhile_made_from, meanwhile_made_at, {}).ok());
+  };
+  EXPECT_FALSE(make(options).ok());  // the other was first; its store stays
+  EXPECT_TRUE(Store::open(store_).ok());
+  EXPECT_EQ(names_in(folder_.path()), (std::vector<std::string>{"hf", "store"}));
 }
 
 std::atomic<bool>* cancel_at_progress = nullptr;
