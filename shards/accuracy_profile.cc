@@ -241,7 +241,9 @@ Result<StoredProfile> load_profile(const Store& store, const std::string& task, 
   }
   if (!fs::is_regular_file(path, error) || fs::file_size(path, error) > kMaxFile)
     return bad(path, "is not a regular file of at most 256 MiB");
+  errno = 0;
   std::ifstream in(path, std::ios::binary);
+  if (!in) return Error{ErrorCode::kData, path + ": cannot be opened: " + std::generic_category().message(errno)};
   const std::string text{std::istreambuf_iterator<char>(in), {}};
   if (!in || in.bad()) return bad(path, "cannot be read");
   TESSERA_ASSIGN(StoredProfile profile, parse(store, path, text));

@@ -2,10 +2,12 @@
 #include "shards/dataset.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <charconv>
 #include <filesystem>
 #include <fstream>
 #include <string_view>
+#include <system_error>
 #include <utility>
 
 namespace tessera {
@@ -67,9 +69,15 @@ Result<int> read_label(const std::string& path, int64_t line, std::string_view t
 Result<Dataset> read_tsv(const std::string& path, const std::vector<std::string>& label_names) {
   std::error_code ignored;
   const bool device = std::filesystem::is_character_file(path, ignored) || std::filesystem::is_block_file(path, ignored);
+  const bool folder = std::filesystem::is_directory(path, ignored);
+  if (device || folder)
+    return bad(path, 0, std::string("is a ") + (folder ? "folder" : "device") + "; expected a TSV file with a header line");
+  errno = 0;
   std::ifstream in(path, std::ios::binary);
   std::string line;
-  if (!in || device) return bad(path, 0, "cannot be opened; expected a TSV file with a header line");
+  if (!in)
+    return bad(path, 0,
+               "cannot be opened: " + std::generic_category().message(errno) + "; expected a TSV file with a header line");
   if (!std::getline(in, line)) return bad(path, 0, "is empty or cannot be read; expected a TSV file with a header line");
   if (line.ends_with('\r')) line.pop_back();
   TESSERA_ASSIGN(const Columns columns, find_columns(path, line));
