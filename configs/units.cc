@@ -59,7 +59,9 @@ Result<double> parse(std::string_view text, const Quantity& q) {
   const size_t digits = static_cast<size_t>(end - body.data());
   const std::string_view unit = trim(body.substr(digits));
   if (unit.empty()) {
-    return bad(quoted + " has no unit; write " + std::string(body.substr(0, digits)) + std::string(q.example_unit) +
+    // A number this large was meant in the smallest unit: 8388608 is 8388608B.
+    const std::string_view likely = number >= 65536 ? q.units.front().name : q.example_unit;
+    return bad(quoted + " has no unit; write " + std::string(body.substr(0, digits)) + std::string(likely) +
                " (known: " + known(q) + ")");
   }
   for (const Unit& u : q.units) {
