@@ -90,16 +90,20 @@ std::string draw_row(const std::vector<Span>& spans, double ns_per_cell, int wid
                      const Painter& paint) {
   const std::vector<int> owner = assign_cells(spans, ns_per_cell, width);
   std::string row;
+  std::string last;  // label of what ended in the cell before: loads of one layer that follow on each other show it once
   for (int c = 0; c < width;) {
     const int who = owner[static_cast<size_t>(c)];
     int end = c + 1;
     while (who >= 0 && end < width && owner[static_cast<size_t>(end)] == who) ++end;
     if (who < 0) {
+      last.clear();
       row += paint(c == deadline_cell ? Paint::kBad : Paint::kDim, c == deadline_cell ? kDeadline : kIdle);
     } else {
       const Span& span = spans[static_cast<size_t>(who)];
       const int room = end - c;
-      const int label = static_cast<int>(span.label.size()) <= room ? static_cast<int>(span.label.size()) : 0;
+      const bool fits = static_cast<int>(span.label.size()) <= room && span.label != last;
+      const int label = fits ? static_cast<int>(span.label.size()) : 0;
+      last = span.label;
       std::string text = label > 0 ? span.label : "";
       for (int i = label; i < room; ++i) text += span.glyph;
       row += span.layer >= 0 ? paint.layer(span.layer, text) : paint(Paint::kBold, text);

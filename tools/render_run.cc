@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstdio>
 #include <map>
+#include <utility>
 
 #include "tools/render_lanes.h"
 
@@ -145,17 +146,26 @@ void split_run(const Answer& answer, const Platform& platform, FirstAnswer& firs
 }
 
 std::string render_head(const ModelShape& shape, const Platform& platform, const Budgets& budgets, const std::string& policy,
-                        bool profiled, const Painter& paint) {
+                        bool profiled, int columns, const Painter& paint) {
   std::string devices;
   for (const DeviceDescription& device : platform.devices)
     if (device.available) devices += (devices.empty() ? "" : ", ") + device.name + (device.emulated ? " (emulated)" : "");
-  std::string line = paint(Paint::kBold, shape.name) + ": " + std::to_string(shape.layers) + " layers x " +
-                     std::to_string(shape.slices) + " slices" + (profiled ? "" : ", not profiled") + " on " + devices +
-                     "; budgets " +
-                     paint(Paint::kBold, budgets.latency == kForever ? "no deadline" : to_string(budgets.latency)) +
-                     " and " + paint(Paint::kBold, budgets.memory == kUnlimited ? "all memory" : to_string(budgets.memory));
-  if (budgets.preload.n > 0) line += ", " + to_string(budgets.preload) + " of it to preload";
-  return line + "; policy " + policy + '\n';
+  const std::string model = ": " + std::to_string(shape.layers) + " layers x " + std::to_string(shape.slices) + " slices" +
+                            (profiled ? "" : ", not profiled") + " on " + devices + ";";
+  const std::string latency = budgets.latency == kForever ? "no deadline" : to_string(budgets.latency);
+  const std::string memory = budgets.memory == kUnlimited ? "all memory" : to_string(budgets.memory);
+  std::string rest = budgets.preload.n > 0 ? ", " + to_string(budgets.preload) + " of it to preload" : "";
+  rest += "; policy " + policy + '\n';
+  const std::string_view given = "budgets ", with = " and ";
+  const int wide = cells(shape.name + model + latency + memory + rest) + cells(given) + cells(with);
+  return paint(Paint::kBold, shape.name)
+      .append(model)
+      .append(wide <= columns ? " " : "\n  ")
+      .append(given)
+      .append(paint(Paint::kBold, latency))
+      .append(with)
+      .append(paint(Paint::kBold, memory))
+      .append(rest);
 }
 
 std::string render_answer(const RunView& view, const ModelShape& shape, const Platform& platform, int columns,
@@ -174,19 +184,25 @@ std::string render_answer(const RunView& view, const ModelShape& shape, const Pl
   return text + render_rows(comparison(view), measured, view.simulated, paint);
 }
 
-std::string render_process(const FirstAnswer& first, Duration calibrating, Bytes peak_resident, const Painter& paint) {
+std::string render_process(const FirstAnswer& first, Duration calibrating, Bytes peak_resident, int columns,
+                           const Painter& paint) {
   const std::pair<const char*, Duration> parts[] = {
       {"process start", first.process}, {"open", first.open},       {"plan", first.plan},
       {"wait for loads", first.io},     {"compute", first.compute}, {"other", first.other()}};
   std::string text = "process: first answer ";
   text += paint(Paint::kBold, to_string(first.total)) + " after its start; peak RSS ";
-  text += paint(Paint::kBold, to_string(peak_resident)) + "\n        ";
+  text += paint(Paint::kBold, to_string(peak_resident)) + "\n";
+  const std::string indent(8, ' ');
+  std::string line = indent;
   for (const auto& [name, time] : parts) {
     if (time.ns == 0) continue;
-    text += std::string(" ") + name + ' ' + to_string(time);
-    if (time == first.open && calibrating.ns > 0) text += " (" + to_string(calibrating) + " of it calibrating)";
-    text += ',';
+    std::string part = std::string(" ") + name + ' ' + to_string(time);
+    if (time == first.open && calibrating.ns > 0) part += " (" + to_string(calibrating) + " of it calibrating)";
+    part += ',';
+    if (line != indent && cells(line + part) > columns) text.append(std::exchange(line, indent)).append("\n");
+    line += part;
   }
+  text += line;
   text.back() = '\n';
   return text;
 }

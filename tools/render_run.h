@@ -39,11 +39,12 @@ Duration run_offset(const Answer& answer);
 double confidence(const Answer& answer);
 
 std::string render_head(const ModelShape& shape, const Platform& platform, const Budgets& budgets, const std::string& policy,
-                        bool profiled, const Painter& paint);
+                        bool profiled, int columns, const Painter& paint);
 std::string render_answer(const RunView& view, const ModelShape& shape, const Platform& platform, int columns,
                           const Painter& paint);
 // `calibrating`: the part of `open` that measured the machine, on first use.
-std::string render_process(const FirstAnswer& first, Duration calibrating, Bytes peak_resident, const Painter& paint);
+std::string render_process(const FirstAnswer& first, Duration calibrating, Bytes peak_resident, int columns,
+                           const Painter& paint);
 // One line: what the budgets were, why they cannot be met, the nearest that can.
 std::string infeasible_message(const Infeasible& infeasible, const Budgets& budgets);
 

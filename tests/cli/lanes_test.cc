@@ -1,4 +1,6 @@
 // Lanes drawn from traces made by hand.
+#include <sstream>
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -62,6 +64,33 @@ TEST(Lanes, MeasuredLanesStartAfterPlanning) {
 }
 
 TEST(Lanes, ManyDigitsNeedTheirRoom) { EXPECT_THAT(draw({event(1, Op::kLayer, 23, 0, 0, 40)}), HasSubstr("23████")); }
+
+TEST(Lanes, LoadsOfOneLayerThatFollowShowItOnce) {
+  EXPECT_THAT(draw({event(0, Op::kLoadShards, 0, 6, 0, 1), event(0, Op::kLoadShards, 0, kExact, 1, 20),
+                    event(0, Op::kLoadShards, 1, 6, 20, 39), event(0, Op::kLoadShards, 1, kExact, 39, 40)}),
+              HasSubstr("0███████████████████1▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆█"));
+}
+
+TEST(Head, BreaksWhereTheTerminalIsNarrow) {
+  ModelShape shape;
+  shape.name = "model";
+  const auto head = [&](int columns) {
+    return render_head(shape, {}, {milliseconds(20), mib(8), {}}, "sti", true, columns, Painter(false));
+  };
+  const int whole = cells(head(1000)) - 1;  // less the end of its line
+  EXPECT_THAT(head(whole), HasSubstr("; budgets 20.0 ms and 8.0 MiB; policy sti\n"));
+  EXPECT_THAT(head(whole - 1), HasSubstr(";\n  budgets 20.0 ms and 8.0 MiB; policy sti\n"));
+}
+
+TEST(Process, KeepsWithinTheColumns) {
+  FirstAnswer first;
+  first.total = milliseconds(1000);
+  first.process = first.open = first.plan = first.io = first.compute = milliseconds(123);
+  for (const int columns : {70, 80, 100}) {
+    std::istringstream lines(render_process(first, milliseconds(100), mib(20), columns, Painter(false)));
+    for (std::string line; std::getline(lines, line);) EXPECT_LE(cells(line), columns) << line;
+  }
+}
 
 TEST(Cells, CountWideAndCombiningCharacters) {
   EXPECT_EQ(cells("abc"), 3);
