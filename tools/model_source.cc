@@ -66,6 +66,7 @@ Result<std::string> import_once(const fs::path& checkpoint) {
   spdlog::info("{} is a Hugging Face folder: importing it once into {}", checkpoint.string(), store.string());
   ShardOptions options;
   options.name = fs::canonical(checkpoint, failed).filename().string();
+  const InterruptsPolled polled;
   options.cancel = &interrupted();
   options.progress = show_progress;
   Progress progress("import");
@@ -79,6 +80,9 @@ Result<std::string> import_once(const fs::path& checkpoint) {
 
 Status load_parts(OpenedModel& model, bool cold, uint64_t seed) {
   TESSERA_ASSIGN(model.store, Store::open(model.directory, {cold}));
+  if (cold && !model.store->direct())
+    spdlog::warn("{}: its file system refuses direct reads: --cold reads go through the page cache all the same",
+                 model.directory);
   model.shape = model.store->shape();
   TESSERA_ASSIGN(model.tokenizer, Tokenizer::from_compiled(model.store->tokenizer_path()));
   TESSERA_ASSIGN(model.profile, load_profile(*model.store, "", &model.profiled));
