@@ -27,7 +27,7 @@ DeviceFigure layer_figure(const Machine& machine, DeviceId device, const ModelSh
   key.tokens = kFigureTokens;
   key.slices = static_cast<uint8_t>(shape.slices);
   key.bits[static_cast<size_t>(bits_level(bits))] = static_cast<uint8_t>(shape.slices);
-  const std::string name = bits == kExact ? "exact" : std::to_string(bits) + " bits";
+  const std::string name = bits == kExact ? "exact" : std::to_string(bits) + (bits == 1 ? " bit" : " bits");
   return {machine.platform.devices[device].name,
           "layer, " + std::to_string(kFigureTokens) + " tokens, " + std::to_string(shape.slices) + " slices, " + name,
           machine.costs->estimate(key),

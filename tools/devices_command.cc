@@ -113,7 +113,8 @@ int devices_command(int argc, const char* const* argv) {
   const Painter paint(colours_wanted());
   for (const DeviceDescription& device : platform.devices) print_device(device, found->figures, paint);
   if (!calibration.created.empty())
-    std::printf("calibrated %s: %s\n", calibration.created.c_str(), calibration.path.c_str());
+    std::printf("calibrated %s: %s\n", calibration.created.c_str(),
+                calibration.path.empty() ? "not kept, the cache folder cannot be written" : calibration.path.c_str());
   return 0;
 }
 
