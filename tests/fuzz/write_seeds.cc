@@ -19,7 +19,8 @@ namespace {
 // The golden file's texts, four of each kind, and two edits of the compiled form (tokenizer_fuzz.cc says how).
 void write_tokenizer(const std::string& seeds, const std::string& golden) {
   std::map<std::string, int> written;
-  for (const auto& entry : nlohmann::json::parse(slurp(golden)).at("cases")) {
+  const auto cases = nlohmann::json::parse(slurp(golden)).at("cases");
+  for (const auto& entry : cases) {
     const std::string kind = entry.at("kind");
     std::string text = std::string(1, '\0') + entry.at("a").get<std::string>();
     if (const auto b = entry.find("b"); b != entry.end() && b->is_string()) text += "\t" + b->get<std::string>();
