@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "framework/result.h"
+#include "tools/interrupt.h"
 
 namespace tessera {
 
@@ -28,6 +29,7 @@ class AtomicFile {
   void drop();
   std::string path_, temporary_, buffer_;
   int fd_ = -1;
+  InterruptsPolled polled_;  // a first Ctrl-C lets the file be finished or removed
 };
 
 }  // namespace tessera

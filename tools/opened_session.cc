@@ -3,6 +3,8 @@
 
 #include <spdlog/spdlog.h>
 
+#include "tools/interrupt.h"
+
 namespace tessera {
 
 Result<std::unique_ptr<OpenedSession>> open_session(const ModelFlags& model, const MachineFlags& machine,
@@ -24,6 +26,7 @@ Result<std::unique_ptr<OpenedSession>> open_session(const ModelFlags& model, con
 
 void OpenedSession::save_learned_costs() {
   if (machine.virtual_time || calibration.path.empty()) return;
+  const InterruptsPolled whole_file;
   const Status saved = save_learned(machine, calibration);
   if (!saved.ok()) spdlog::warn("{}", saved.error().message);
 }

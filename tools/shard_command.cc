@@ -36,8 +36,10 @@ void read_bitwidths(const std::vector<std::string>& texts, std::vector<Bits>& bi
 
 void declare(CLI::App& app, ShardFlags& flags) {
   app.footer("Example: tessera shard models/minilm6-sst2 /tmp/minilm.store --store-bits 2,4,6,32");
-  app.add_option("HF_DIR", flags.from, "config.json, *.safetensors in fp32, fp16 or bf16, tokenizer files")->required();
-  app.add_option("STORE", flags.to, "The folder to write")->required();
+  app.add_option("HF_DIR", flags.from, "config.json, *.safetensors in fp32, fp16 or bf16, tokenizer files")
+      ->required()
+      ->check(not_empty());
+  app.add_option("STORE", flags.to, "The folder to write")->required()->check(not_empty());
   app.add_option_function<std::vector<std::string>>(
          "--store-bits", [&flags](const std::vector<std::string>& texts) { read_bitwidths(texts, flags.bitwidths); },
          "Bitwidths to store, 32 is exact (default 2,3,4,5,6,32)")
@@ -106,6 +108,7 @@ int shard_command(int argc, const char* const* argv) {
   options.progress = show_progress;
   Result<StoreSizes> sizes = Error{};
   {
+    const InterruptsPolled polled;
     Progress progress("shard");
     g_progress = &progress;
     sizes = make_store(flags.from, flags.to, options);

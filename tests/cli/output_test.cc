@@ -4,8 +4,11 @@
 #include <filesystem>
 #include <sstream>
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "tests/cli/tool.h"
 #include "tests/support/tiny_model.h"
@@ -139,6 +142,7 @@ TEST(Json, AProfiledStorePredictsAccuracy) {
                                    "--fit-plans", "8", "--check-plans", "4", "--format", "json"});
   ASSERT_EQ(profile.code, 0) << profile.err;
   EXPECT_EQ(profile.json()["profile"]["task"], "default");
+  EXPECT_THAT(slurp(profile.json()["profile"]["path"].get<std::string>()), HasSubstr("\"tessera\":\"0.1.0\""));
   const ToolRun plan = tessera(
       {"plan", "--tokens", "8", "--model", tiny.directory, "--latency", "10s", "--memory", "1GiB", "--format", "json"});
   ASSERT_EQ(plan.code, 0) << plan.err;
@@ -245,11 +249,22 @@ TEST(Interrupt, EndsWith130AndLeavesNoHalfFile) {
   spill(folder / "data.tsv", data);
   const ToolRun run = tessera_signalled({"eval", tiny_store(), "--data", folder / "data.tsv", "--predictions",
                                          folder / "out.jsonl", "--latency", "10s", "--memory", "1GiB"},
-                                        SIGINT, folder.path(), "out.jsonl.tmp");
+                                        SIGINT, [&] { return holds(folder.path(), "out.jsonl.tmp"); });
   EXPECT_EQ(run.code, 130) << run.err;
   EXPECT_THAT(run.err, HasSubstr("interrupted"));
   for (const auto& entry : std::filesystem::directory_iterator(folder.path()))
     EXPECT_EQ(entry.path().filename(), "data.tsv");
+}
+
+TEST(Interrupt, EndsAtOnceWhereNothingPolls) {
+  const TemporaryFolder folder;
+  ASSERT_EQ(mkfifo((folder / "data.tsv").c_str(), 0600), 0);
+  int held_open = -1;  // without a line or an end the command would read for ever
+  const auto reading = [&] { return (held_open = open((folder / "data.tsv").c_str(), O_WRONLY | O_NONBLOCK)) >= 0; };
+  const ToolRun run = tessera_signalled({"eval", tiny_store(), "--data", folder / "data.tsv"}, SIGTERM, reading);
+  EXPECT_EQ(run.code, 130) << run.err;
+  EXPECT_THAT(run.err, HasSubstr("interrupted"));
+  close(held_open);
 }
 
 }  // namespace

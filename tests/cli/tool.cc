@@ -71,20 +71,20 @@ ToolRun tessera(const std::vector<std::string>& arguments, const std::vector<std
   return finish(start(arguments, environment, folder / "out", folder / "err"), folder / "out", folder / "err");
 }
 
-ToolRun tessera_signalled(const std::vector<std::string>& arguments, int signal, const std::string& folder,
-                          const std::string& prefix) {
+bool holds(const std::string& folder, const std::string& prefix) {
+  for (const auto& entry : std::filesystem::directory_iterator(folder))
+    if (entry.path().filename().string().starts_with(prefix)) return true;
+  return false;
+}
+
+ToolRun tessera_signalled(const std::vector<std::string>& arguments, int signal, const std::function<bool()>& ready) {
   const TemporaryFolder output;
   const pid_t child = start(arguments, {}, output / "out", output / "err");
-  const auto there = [&] {
-    for (const auto& entry : std::filesystem::directory_iterator(folder))
-      if (entry.path().filename().string().starts_with(prefix)) return true;
-    return false;
-  };
   const auto ended = [child] {
     siginfo_t info{};
     return waitid(P_PID, static_cast<id_t>(child), &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid == child;
   };
-  while (!there() && !ended()) std::this_thread::yield();
+  while (!ready() && !ended()) std::this_thread::yield();
   kill(child, signal);  // at worst a zombie until finish() waits: never another process
   return finish(child, output / "out", output / "err");
 }
