@@ -22,26 +22,26 @@ void declare(CLI::App& app, ProfileFlags& flags) {
   app.footer(
       "Example: tessera profile STORE --data train.tsv --dev dev.tsv --task sst2\n"
       "Interrupted, it goes on where it stopped when it is called again.");
-  app.add_option("STORE", flags.model.model, "The store to profile")->required();
+  app.add_option("STORE", flags.model.model, "The store to profile")->required()->check(not_empty());
   app.add_option("--data", flags.options.data_path, "TSV of sentences; labels may be missing where --dev is given")
       ->required()
-      ->type_name("TSV");
+      ->type_name("TSV")
+      ->check(not_empty());
   app.add_option("--dev", flags.options.dev_path, "Labelled TSV that accuracy is measured on (default: the rows of --data)")
-      ->type_name("TSV");
+      ->type_name("TSV")
+      ->check(not_empty());
   app.add_option("--task", flags.options.task, "The profile's name (default: default)")->type_name("NAME");
   app.add_option("--sentences", flags.options.divergence_sentences, "Sentences of --data that are used")
       ->type_name("N")
-      ->check(CLI::PositiveNumber);
-  app.add_option("--dev-rows", flags.options.dev_rows, "Labelled rows used at most")
-      ->type_name("N")
-      ->check(CLI::PositiveNumber);
+      ->check(at_least(1));
+  app.add_option("--dev-rows", flags.options.dev_rows, "Labelled rows used at most")->type_name("N")->check(at_least(1));
   app.add_option("--max-tokens", flags.options.max_tokens, "Longer rows are cut")->type_name("N")->check(CLI::Range(3, 512));
   app.add_option("--fit-plans", flags.options.fit_plans, "Random plans that the map from loss to accuracy is fitted on")
       ->type_name("N")
-      ->check(CLI::PositiveNumber);
+      ->check(at_least(1));
   app.add_option("--check-plans", flags.options.check_plans, "Random plans that the reported error is taken over")
       ->type_name("N")
-      ->check(CLI::PositiveNumber);
+      ->check(at_least(1));
   app.add_flag("--fresh", flags.options.fresh, "Forget what an interrupted profile measured");
   app.add_option("--devices", flags.machine.devices, "The device that computes (default cpu0)")
       ->type_name("NAME")
@@ -64,10 +64,12 @@ Result<int> execute(ProfileFlags& flags) {
   TESSERA_ASSIGN(const auto tokenizer, Tokenizer::from_compiled(store->tokenizer_path()));
   TESSERA_ASSIGN(const Machine machine, local_machine(flags.machine.backend_options(), flags.machine.devices));
   TESSERA_ASSIGN(const DeviceBinding device, computing_device(machine));
+  const InterruptsPolled polled;
   Progress progress("profile");
   flags.options.seed = flags.output.seed != 0 ? flags.output.seed : flags.options.seed;
   flags.options.cancel = &interrupted();
-  flags.options.progress = [&progress](const ProfileProgress& now) { progress.update(now.done, now.total); };
+  flags.options.version = TESSERA_VERSION;
+  flags.options.progress = [&progress](const ProfileProgress& now) { progress.update(now.done, now.total, now.left); };
   TESSERA_ASSIGN(const StoredProfile profile,
                  profile_store(*store, *tokenizer, *device.backend, device.device, flags.options));
   progress.clear();

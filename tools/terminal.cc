@@ -9,8 +9,6 @@
 #include <unistd.h>
 #include <utf8proc.h>
 
-#include "framework/units.h"
-
 namespace tessera {
 namespace {
 
@@ -129,7 +127,7 @@ Progress::Progress(std::string what)
 
 Progress::~Progress() { clear(); }
 
-void Progress::update(int64_t done, int64_t total) {
+void Progress::update(int64_t done, int64_t total, std::optional<Duration> left) {
   if (!shown_ || total <= 0) return;
   const auto now = std::chrono::steady_clock::now();
   if (drawn_ && done < total && now - last_ < std::chrono::milliseconds(100)) return;
@@ -140,9 +138,10 @@ void Progress::update(int64_t done, int64_t total) {
   std::string bar;
   for (int i = 0; i < kBar; ++i) bar += i < filled ? "█" : "·";
   const double passed = std::chrono::duration<double>(now - start_).count();
-  const double left = done > 0 ? passed * static_cast<double>(total - done) / static_cast<double>(done) : 0;
+  if (!left && done > 0) left = from_seconds(passed * static_cast<double>(total - done) / static_cast<double>(done));
+  const bool known = left && *left != kForever;
   std::fprintf(stderr, "\r\x1b[K%s %s %lld/%lld  %s left", what_.c_str(), bar.c_str(), static_cast<long long>(done),
-               static_cast<long long>(total), done > 0 ? to_string(from_seconds(left)).c_str() : "?");
+               static_cast<long long>(total), known ? to_string(*left).c_str() : "?");
   std::fflush(stderr);
 }
 

@@ -2,8 +2,11 @@
 #pragma once
 
 #include <chrono>
+#include <optional>
 #include <string>
 #include <string_view>
+
+#include "framework/units.h"
 
 namespace tessera {
 
@@ -41,7 +44,8 @@ class Progress {
  public:
   explicit Progress(std::string what);
   ~Progress();
-  void update(int64_t done, int64_t total);
+  // `left`: the time still to go, where the work knows better than the share that is done.
+  void update(int64_t done, int64_t total, std::optional<Duration> left = {});
   void clear();
 
  private:
