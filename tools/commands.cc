@@ -4,6 +4,7 @@
 #include <cstdio>
 
 #include "tools/exit_codes.h"
+#include "tools/terminal.h"
 
 namespace tessera {
 
@@ -24,7 +25,10 @@ int fail(std::string_view command, const Error& error, bool json) {
   std::fflush(stdout);
   const char* interrupted =
       error.code == ErrorCode::kCancelled && error.message.find("interrupted") == std::string::npos ? "interrupted: " : "";
-  std::fprintf(stderr, "tessera %s: %s%s\n", std::string(command).c_str(), interrupted, error.message.c_str());
+  // Names and texts of damaged files must not drive the terminal.
+  constexpr int kLongest = 4000;
+  std::fprintf(stderr, "tessera %s: %s%s\n", std::string(command).c_str(), interrupted,
+               printable(error.message, kLongest).c_str());
   return exit_code(error.code);
 }
 

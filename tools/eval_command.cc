@@ -33,10 +33,15 @@ void declare(CLI::App& app, EvalFlags& flags) {
   app.add_option("STORE", flags.model.model, "A store, or a Hugging Face folder (default: the embedded model)");
   app.add_option("--data", flags.data, "TSV with a header line: sentence and label, or sentence1, sentence2, label")
       ->required()
-      ->type_name("TSV");
-  app.add_option("--predictions", flags.predictions, "Write one JSON line an example")->type_name("FILE");
-  app.add_option("--trace", flags.trace, "Write the lanes of every example as Chrome trace JSON")->type_name("FILE");
-  app.add_option("--limit", flags.limit, "Only the first N examples")->type_name("N")->check(CLI::PositiveNumber);
+      ->type_name("TSV")
+      ->check(not_empty());
+  app.add_option("--predictions", flags.predictions, "Write one JSON line an example")
+      ->type_name("FILE")
+      ->check(not_empty());
+  app.add_option("--trace", flags.trace, "Write the lanes of every example as Chrome trace JSON")
+      ->type_name("FILE")
+      ->check(not_empty());
+  app.add_option("--limit", flags.limit, "Only the first N examples")->type_name("N")->check(at_least(1));
   add_model_flags(app, flags.model);
   add_request_flags(app, flags.request, flags.machine);
   add_machine_flags(app, flags.machine);
@@ -171,10 +176,10 @@ Json document(const OpenedSession& opened, const RequestOptions& options, const 
 
 void print_table(const OpenedSession& opened, const RequestOptions& options, Tally& tally) {
   const Painter paint(colours_wanted());
-  std::fputs(
-      render_head(opened.model.shape, opened.machine.platform, options.budgets, options.policy, opened.model.profiled, paint)
-          .c_str(),
-      stdout);
+  std::fputs(render_head(opened.model.shape, opened.machine.platform, options.budgets, options.policy, opened.model.profiled,
+                         terminal_columns(), paint)
+                 .c_str(),
+             stdout);
   const auto ran = static_cast<long long>(tally.latency_ms.size());
   std::printf("\n  %lld examples, %lld answered by %zu plans, %lld infeasible, %lld late\n",
               static_cast<long long>(tally.examples), ran, tally.plans.size(), static_cast<long long>(tally.infeasible),

@@ -2,9 +2,11 @@
 #include "tools/flags.h"
 
 #include <algorithm>
+#include <charconv>
 #include <cstdio>
 
 #include "configs/units.h"
+#include "tools/commands.h"
 #include "tools/exit_codes.h"
 
 namespace tessera {
@@ -65,12 +67,34 @@ std::vector<std::string> flag_names(const CLI::App& app) {
   return names;
 }
 
-int wrong_use(const CLI::App& app, const std::string& message) {
-  std::fprintf(stderr, "tessera %s: %s\n", app.get_name().c_str(), message.c_str());
-  return kExitWrongUse;
+// Whether JSON is asked for: told before the flags could be parsed.
+bool json_wanted(int argc, const char* const* argv) {
+  for (int i = 1; i < argc; ++i) {
+    const std::string_view word = argv[i];
+    if (word == "--") return false;
+    if (word == "--format=json" || (word == "--format" && i + 1 < argc && argv[i + 1] == std::string_view("json")))
+      return true;
+  }
+  return false;
 }
 
 }  // namespace
+
+CLI::Validator not_empty() {
+  return CLI::Validator([](const std::string& text) { return text.empty() ? std::string("'' names nothing") : ""; }, "");
+}
+
+CLI::Validator at_least(int64_t least) {
+  return CLI::Validator(
+      [least](const std::string& text) {
+        int64_t value = 0;
+        const auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), value);
+        if (failure == std::errc() && end == text.data() + text.size() && value >= least) return std::string();
+        std::string wrong(1, '\'');  // GCC 12 warns of "'" + text (its bug 105651)
+        return wrong.append(text).append("' is not a whole number of at least ").append(std::to_string(least));
+      },
+      "");
+}
 
 void add_output_flags(CLI::App& app, OutputFlags& flags) {
   app.add_option_function<std::string>(
@@ -82,11 +106,16 @@ void add_output_flags(CLI::App& app, OutputFlags& flags) {
          },
          "table (default) or json: JSON alone on stdout")
       ->type_name("NAME");
-  app.add_option("--seed", flags.seed, "Random seed (default 0)")->type_name("N");
+  app.add_option("--seed", flags.seed, "Random seed (default 0)")->type_name("N")->check(at_least(0));
 }
 
 void add_bandwidth_flag(CLI::App& app, MachineFlags& flags) {
-  add_quantity(app, "--bandwidth", flags.bandwidth, parse_bandwidth, "RATE",
+  const auto at_least_a_megabyte = [](const std::string& text) -> Result<BytesPerSecond> {
+    auto rate = parse_bandwidth(text);
+    if (!rate.ok() || rate->value >= 1e6) return rate;
+    return Error{ErrorCode::kInvalid, text + " is less than 1MB/s, the least that loads are held to"};
+  };
+  add_quantity(app, "--bandwidth", flags.bandwidth, at_least_a_megabyte, "RATE",
                "Hold reads from storage to this rate, e.g. 83MB/s");
 }
 
@@ -97,7 +126,8 @@ void add_machine_flags(CLI::App& app, MachineFlags& flags) {
       ->expected(1)
       ->allow_extra_args(false);
   app.add_option("--platform", flags.platform, "A described machine's file; with --virtual it runs in virtual time")
-      ->type_name("FILE");
+      ->type_name("FILE")
+      ->check(not_empty());
   app.add_flag("--virtual", flags.virtual_time, "Run in virtual time, from cost models alone");
   app.add_option("--threads", flags.threads, "Threads of the CPU (default: all cores)")
       ->type_name("K")
@@ -126,8 +156,8 @@ void add_request_flags(CLI::App& app, RequestFlags& flags, MachineFlags& machine
       ->check(CLI::Range(0.5, 0.999));
   app.add_flag("--best-effort", flags.best_effort, "Where the budgets cannot be met: the least-late plan");
   add_quantity(app, "--bits", flags.bits, parse_bits, "1..8|32", "One bitwidth for every shard; 32 is exact");
-  app.add_option("--depth,--exit", flags.depth, "Answer from the exit after layer N")->type_name("N");
-  app.add_option("--width", flags.width, "Slices of each layer")->type_name("M");
+  app.add_option("--depth,--exit", flags.depth, "Answer from the exit after layer N")->type_name("N")->check(at_least(0));
+  app.add_option("--width", flags.width, "Slices of each layer")->type_name("M")->check(at_least(0));
   app.add_option_function<std::vector<std::string>>(
          "--set",
          [&flags](const std::vector<std::string>& texts) {
@@ -142,30 +172,34 @@ void add_request_flags(CLI::App& app, RequestFlags& flags, MachineFlags& machine
 
 void add_model_flags(CLI::App& app, ModelFlags& flags) {
   app.add_option("--model", flags.model, "A store, or a Hugging Face folder (default: the embedded model)")
-      ->type_name("DIR");
+      ->type_name("DIR")
+      ->check(not_empty());
   app.add_flag("--cold", flags.cold, "Reads bypass the page cache");
 }
 
 std::optional<int> parse_flags(CLI::App& app, int argc, const char* const* argv, std::vector<std::string>* texts) {
   // Not a positional of CLI11's: that would take "[a, b]" for a list.
   app.allow_extras();
+  const auto wrong_use = [&](const std::string& message) {
+    return fail(app.get_name(), {ErrorCode::kInvalid, message}, json_wanted(argc, argv));
+  };
   try {
     app.parse(argc, argv);
   } catch (const CLI::CallForHelp&) {
     std::fputs(app.help("tessera").c_str(), stdout);
     return kExitDone;
-  } catch (const CLI::ParseError& error) { return wrong_use(app, error.what()); }
+  } catch (const CLI::ParseError& error) { return wrong_use(error.what()); }
   bool only_texts = false;
   for (const std::string& extra : app.remaining()) {
     if (!only_texts && extra == "--") {
       only_texts = true;
     } else if (!only_texts && extra.size() > 1 && extra[0] == '-') {
-      return wrong_use(app, unknown_name("flag", extra.substr(0, extra.find('=')), flag_names(app)) +
-                                (texts ? "; a text that starts with '-' comes after --" : ""));
+      return wrong_use(unknown_name("flag", extra.substr(0, extra.find('=')), flag_names(app)) +
+                       (texts ? "; a text that starts with '-' comes after --" : ""));
     } else if (texts != nullptr) {
       texts->push_back(extra);
     } else {
-      return wrong_use(app, "what to do with '" + extra + "'? See tessera " + app.get_name() + " --help");
+      return wrong_use("what to do with '" + extra + "'? See tessera " + app.get_name() + " --help");
     }
   }
   return std::nullopt;

@@ -60,7 +60,12 @@ void add_request_flags(CLI::App& app, RequestFlags& flags, MachineFlags& machine
 void add_model_flags(CLI::App& app, ModelFlags& flags);
 void add_bandwidth_flag(CLI::App& app, MachineFlags& flags);
 
-// Parses argv (argv[0]: the command's name). Empty: go on. Else the exit code: 0 after --help, 2 after a message on stderr.
+// Validators: a path or name that must be there (scripts pass "" for a variable that is not set); a whole number.
+CLI::Validator not_empty();
+CLI::Validator at_least(int64_t least);
+
+// Parses argv (argv[0]: the command's name). Empty: go on. Else the exit code: 0 after --help, 2 after a message on stderr
+// (and in JSON on stdout, where that is asked for).
 // `texts`, where given, takes what is no flag, and all that follows "--".
 std::optional<int> parse_flags(CLI::App& app, int argc, const char* const* argv, std::vector<std::string>* texts = nullptr);
 

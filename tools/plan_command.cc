@@ -30,14 +30,13 @@ void declare(CLI::App& app, PlanFlags& flags) {
   app.footer(
       "Examples: tessera plan \"a gripping film\" --latency 20ms --memory 8MiB --explain\n"
       "          tessera plan --shape configs/models/bert-base.toml --platform board.toml --virtual --latency 400ms");
-  app.add_option("--pair", flags.text.pair, "A pair of sentences")->expected(2)->type_name("A B")->allow_extra_args(false);
-  app.add_option("--input", flags.text.input, "A TSV file with a header line")->type_name("FILE");
-  app.add_option("--tokens", flags.tokens, "Plan for so many tokens (default 128)")
-      ->type_name("N")
-      ->check(CLI::PositiveNumber);
-  app.add_option("--shape", flags.model.shape, "A model described without weights")->type_name("FILE");
+  add_text_flags(app, flags.text);
+  app.add_option("--tokens", flags.tokens, "Plan for so many tokens (default 128)")->type_name("N")->check(at_least(1));
+  app.add_option("--shape", flags.model.shape, "A model described without weights")->type_name("FILE")->check(not_empty());
   app.add_flag("--explain", flags.explain, "The reason of each choice");
-  app.add_option("--trace", flags.trace, "Write the predicted lanes as Chrome trace JSON")->type_name("FILE");
+  app.add_option("--trace", flags.trace, "Write the predicted lanes as Chrome trace JSON")
+      ->type_name("FILE")
+      ->check(not_empty());
   add_model_flags(app, flags.model);
   add_request_flags(app, flags.request, flags.machine);
   add_machine_flags(app, flags.machine);
@@ -76,7 +75,7 @@ void print_plans(const PlanFlags& flags, const OpenedSession& opened, const Requ
   const Painter paint(colours_wanted());
   const int columns = terminal_columns();
   std::string text = render_head(opened.model.shape, opened.machine.platform, options.budgets, options.policy,
-                                 opened.model.profiled, paint) +
+                                 opened.model.profiled, columns, paint) +
                      lanes_legend(columns, paint) + '\n';
   for (const Planned& planned : list) {
     if (planned.request->infeasible) continue;

@@ -31,11 +31,11 @@ void declare(CLI::App& app, RunFlags& flags) {
   app.footer(
       "Examples: tessera run \"a gripping, beautifully acted film\" --latency 20ms --memory 8MiB\n"
       "          tessera run --input dev.tsv --format json --cold --bandwidth 83MB/s");
-  app.add_option("--pair", flags.text.pair, "A pair of sentences")->expected(2)->type_name("A B")->allow_extra_args(false);
-  app.add_option("--input", flags.text.input, "A TSV file with a header line: sentence, or sentence1 and sentence2")
-      ->type_name("FILE");
-  app.add_option("--trace", flags.trace, "Write the lanes as Chrome trace JSON")->type_name("FILE");
-  app.add_option("--lanes", flags.lanes, "How many answers show their schedule (default 4)")->type_name("N");
+  add_text_flags(app, flags.text);
+  app.add_option("--trace", flags.trace, "Write the lanes as Chrome trace JSON")->type_name("FILE")->check(not_empty());
+  app.add_option("--lanes", flags.lanes, "How many answers show their schedule (default 4)")
+      ->type_name("N")
+      ->check(at_least(0));
   add_model_flags(app, flags.model);
   add_request_flags(app, flags.request, flags.machine);
   add_machine_flags(app, flags.machine);
@@ -65,7 +65,7 @@ class Run {
     first_.open = since_process_start() - first_.process;
     if (!flags_.output.json)
       std::fputs((render_head(opened_.model.shape, opened_.machine.platform, options_.budgets, options_.policy,
-                              opened_.model.profiled, paint_) +
+                              opened_.model.profiled, columns_, paint_) +
                   (flags_.lanes > 0 ? lanes_legend(columns_, paint_) : "") + '\n')
                      .c_str(),
                  stdout);
@@ -79,7 +79,7 @@ class Run {
     if (flags_.output.json) {
       print_json(document());
     } else if (first_.total.ns > 0) {
-      std::fputs(render_process(first_, opened_.calibration.took, peak_resident(), paint_).c_str(), stdout);
+      std::fputs(render_process(first_, opened_.calibration.took, peak_resident(), columns_, paint_).c_str(), stdout);
     }
     if (infeasible_ == nullptr) return kExitDone;
     std::fflush(stdout);

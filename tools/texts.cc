@@ -3,6 +3,13 @@
 
 namespace tessera {
 
+void add_text_flags(CLI::App& app, TextFlags& flags) {
+  app.add_option("--pair", flags.pair, "A pair of sentences")->expected(2)->type_name("A B")->allow_extra_args(false);
+  app.add_option("--input", flags.input, "A TSV file with a header line: sentence, or sentence1 and sentence2")
+      ->type_name("FILE")
+      ->check(not_empty());
+}
+
 std::vector<Text> sample_texts() {
   return {{"a gripping, beautifully acted film that stays with you.", "", false},
           {"the plot is a mess, and not one of its jokes lands.", "", false},

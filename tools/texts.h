@@ -7,6 +7,7 @@
 #include "framework/model_shape.h"
 #include "shards/dataset.h"
 #include "shards/tokenizer.h"
+#include "tools/flags.h"
 
 namespace tessera {
 
@@ -23,6 +24,8 @@ struct Text {
   std::string shown() const { return paired ? a + " | " + b : a; }
 };
 
+// --pair and --input; texts come as what is no flag.
+void add_text_flags(CLI::App& app, TextFlags& flags);
 // Shown by `tessera run` without arguments.
 std::vector<Text> sample_texts();
 // kInvalid where several sources are given; kData where the file cannot be read.

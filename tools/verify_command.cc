@@ -30,7 +30,7 @@ int verify_command(int argc, const char* const* argv) {
   app.footer("Example: tessera verify /tmp/minilm.store");
   OutputFlags output;
   std::string store;
-  app.add_option("STORE", store, "The store's folder")->required();
+  app.add_option("STORE", store, "The store's folder")->required()->check(not_empty());
   add_output_flags(app, output);
   if (const auto code = parse_flags(app, argc, argv)) return *code;
 

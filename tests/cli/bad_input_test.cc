@@ -122,6 +122,36 @@ TEST(Arguments, TwoSourcesOfTextsAreRefused) {
   EXPECT_THAT(run.err, HasSubstr("three sources"));
 }
 
+TEST(Arguments, ANumberMustBeOneAndInRange) {
+  for (const std::vector<std::string>& wrong :
+       std::vector<std::vector<std::string>>{{"eval", "--data", "x.tsv", "--limit", "0"},
+                                             {"run", "--seed", "-1"},
+                                             {"run", "--depth", "x"},
+                                             {"run", "--lanes", "-1"}}) {
+    const ToolRun run = tessera(wrong);
+    EXPECT_EQ(run.code, 2) << run.err;
+    EXPECT_THAT(run.err,
+                AllOf(HasSubstr("'" + wrong.back() + "' is not a whole number"), HasSubstr(wrong[wrong.size() - 2])));
+  }
+}
+
+TEST(Arguments, ABandwidthThatCalibrationWouldNotEndAtIsRefused) {
+  for (const char* rate : {"0MB/s", "1B/s", "999kB/s"}) {
+    const ToolRun run = tessera({"run", "--bandwidth", rate});
+    EXPECT_EQ(run.code, 2) << rate;
+    EXPECT_THAT(run.err, AllOf(HasSubstr("--bandwidth"), HasSubstr("1MB/s")));
+  }
+}
+
+TEST(Arguments, AnEmptyPathIsNotNone) {
+  for (const char* flag : {"--model", "--input", "--trace", "--platform"}) {
+    const ToolRun run = tessera({"run", flag, ""});
+    EXPECT_EQ(run.code, 2) << flag;
+    EXPECT_THAT(run.err, HasSubstr(flag));
+  }
+  EXPECT_EQ(tessera({"verify", ""}).code, 2);
+}
+
 TEST(Stores, AMissingStoreTellsHowToMakeOne) {
   const ToolRun run = tessera({"run", "w5", "--model", "/nonexistent/store"});
   EXPECT_EQ(run.code, 4);
@@ -195,6 +225,20 @@ TEST(Data, ATsvWithoutRowsIsRefused) {
   const ToolRun run = tessera({"eval", tiny_store(), "--data", folder / "data.tsv"});
   EXPECT_EQ(run.code, 4);
   EXPECT_THAT(run.err, HasSubstr("data.tsv"));
+}
+
+TEST(Data, ControlCharactersStayOutOfTheTerminal) {
+  const TemporaryFolder folder;
+  spill(folder / "data.tsv", "\x1b[31mred\tlabel\n");
+  const ToolRun run = tessera({"eval", tiny_store(), "--data", folder / "data.tsv"});
+  EXPECT_EQ(run.code, 4);
+  EXPECT_THAT(run.err, AllOf(HasSubstr("[31mred"), Not(HasSubstr("\x1b"))));
+}
+
+TEST(Data, ADeviceIsNoTsv) {
+  const ToolRun run = tessera({"eval", tiny_store(), "--data", "/dev/zero"});
+  EXPECT_EQ(run.code, 4);
+  EXPECT_THAT(run.err, HasSubstr("/dev/zero: is a device"));
 }
 
 TEST(Budgets, NoTimeIsInfeasibleAndNamesTheNearest) {
@@ -286,6 +330,15 @@ TEST(Output, ErrorsAreJsonTooWhereJsonIsAskedFor) {
   const ToolRun run = tessera({"run", "w5", "--model", "/nonexistent/store", "--format", "json"});
   EXPECT_EQ(run.code, 4);
   EXPECT_EQ(run.json()["error"]["code"], "data");
+}
+
+TEST(Output, WrongUseIsJsonTooWhereJsonIsAskedFor) {
+  for (const std::vector<std::string>& wrong : std::vector<std::vector<std::string>>{
+           {"run", "--latency", "20", "--format", "json"}, {"run", "--format=json", "--latancy"}}) {
+    const ToolRun run = tessera(wrong);
+    EXPECT_EQ(run.code, 2);
+    EXPECT_EQ(run.json()["error"]["code"], "invalid");
+  }
 }
 
 }  // namespace
