@@ -144,7 +144,7 @@ Status Profiling::step(int64_t cost) {
   work_ += cost;
   report(false);
   if (options_.cancel && options_.cancel->load())
-    return Error{ErrorCode::kCancelled, "profile: interrupted after " + std::to_string(done_) + " of " +
+    return Error{ErrorCode::kCancelled, "interrupted after " + std::to_string(done_) + " of " +
                                             std::to_string(list_.probes.size()) + " measurements; they are kept in " +
                                             profile_path(store_, options_.task + ".partial.json") +
                                             ", run it again to go on"};

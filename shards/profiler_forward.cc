@@ -32,7 +32,7 @@ Result<Block> read_extent(const Store& store, const Extent& extent) {
   return block;
 }
 
-Status cancelled() { return Error{ErrorCode::kCancelled, "profile: interrupted"}; }
+Status cancelled() { return Error{ErrorCode::kCancelled, "interrupted"}; }
 
 }  // namespace
 
