@@ -217,10 +217,14 @@ TEST(CpuInstructionSets, AllAgreeWithTheReference) {
     hwy::GetChosenTarget().Update(hwy::SupportedTargets());
     const auto cpu = make_cpu(2);
     SCOPED_TRACE(hwy::TargetName(target));
+    // Where neither vectors nor a copy without them is left, Highway 1.0.3 takes EMU128, 1.0.7 the compiler's baseline.
     const bool fallback = (target & (HWY_EMU128 | HWY_SCALAR)) != 0;
-    EXPECT_THAT(cpu->describe()[0].properties,
-                ::testing::Contains(std::pair<std::string, std::string>(
-                    "instruction set", hwy::TargetName(fallback ? int64_t{HWY_EMU128} : target))));
+    const auto runs_on = [](int64_t set) {
+      return ::testing::Contains(std::pair<std::string, std::string>("instruction set", hwy::TargetName(set)));
+    };
+    const auto properties = cpu->describe()[0].properties;
+    EXPECT_THAT(properties,
+                ::testing::AnyOf(runs_on(fallback ? HWY_EMU128 : target), runs_on(fallback ? HWY_STATIC_TARGET : target)));
     for (const Bits bits : {Bits{1}, Bits{2}, Bits{3}, Bits{4}, Bits{5}, Bits{6}, Bits{7}, Bits{8}, kExact}) {
       const Weights coded = weights_of(layer, {0, 1, 2}, bits, WeightForm::kCoded);
       const Weights decoded = weights_of(layer, {0, 1, 2}, bits, WeightForm::kDecoded);
