@@ -4,27 +4,32 @@
 #include <chrono>
 #include <string>
 
+#include <sched.h>
+
 #include "framework/clock.h"
 #include "hwy/cache_control.h"
 
 namespace tessera::cpu {
 namespace {
 
-// How long each side spins: the lane longer than an executor takes from one task's end to the next one's start.
-constexpr Duration kLaneSpin = microseconds(40);
-constexpr Duration kWaiterSpin = microseconds(40);  // what waking the lane takes
+// How long a side that waits stays awake: longer than it takes to wake the other one on a core that idles (a virtual one
+// needs 100 us and more), for else each falls asleep while the other wakes up, task after task.
+constexpr Duration kAwake = microseconds(250);
+// Of that, how long it keeps the core to itself; then it lets others run, the thread that it waits for among them.
+constexpr Duration kHot = microseconds(20);
 
 // Polls until `done` or `span` has passed.
 template <typename Done>
-bool spin(Duration span, const Done& done) {
+bool poll(Duration span, const Done& done) {
   const WallClock& clock = WallClock::instance();
-  const Duration end = clock.now() + span;
-  do {
+  const Duration begin = clock.now();
+  for (Duration past; past < span; past = clock.now() - begin) {
+    if (past >= kHot) std::this_thread::yield();
     for (int i = 0; i < 32; ++i) {
       if (done()) return true;
       hwy::Pause();
     }
-  } while (clock.now() < end);
+  }
   return done();
 }
 
@@ -50,6 +55,7 @@ Result<Ticket> Lane::submit(const Task& task, const Operands& operands) {
   Slot& s = slot(ticket);
   s.task = &task;
   s.operands = &operands;
+  s.core = sched_getcpu();
   s.stop.store(false, std::memory_order_relaxed);
   submitted_.store(ticket);  // before asleep_ is read: either side sees the other
   if (asleep_.load()) {
@@ -61,7 +67,7 @@ Result<Ticket> Lane::submit(const Task& task, const Operands& operands) {
 
 bool Lane::await_work(Ticket served) {
   const auto ready = [&] { return submitted_.load(std::memory_order_acquire) > served; };
-  if (spin(kLaneSpin, [&] { return ready() || closing_.load(std::memory_order_relaxed); }) && ready()) return true;
+  if (poll(kAwake, [&] { return ready() || closing_.load(std::memory_order_relaxed); }) && ready()) return true;
   std::unique_lock lock(sleep_);
   asleep_.store(true);
   work_.wait(lock, [&] { return submitted_.load() > served || closing_.load(); });
@@ -69,9 +75,20 @@ bool Lane::await_work(Ticket served) {
   return ready();
 }
 
+// Who submitted a task will wait for it and help. On one core the two would take turns, and Linux may leave them there for
+// seconds, beside an idle one: neither is ever seen waiting for long. A core that others keep busy is no worse than this
+// one.
+void Lane::leave(int core) {
+  cpu_set_t others = allowed_;
+  CPU_CLR(core, &others);
+  if (CPU_COUNT(&others) > 0) sched_setaffinity(0, sizeof others, &others);
+}
+
 void Lane::serve() {
+  if (sched_getaffinity(0, sizeof allowed_, &allowed_) != 0) CPU_ZERO(&allowed_);
   for (Ticket next = 1; await_work(next - 1); ++next) {
     Slot& s = slot(next);
+    if (s.core >= 0 && s.core == sched_getcpu()) leave(s.core);
     s.status = execute_(runner_, *s.task, *s.operands, s.stop);
     ended_.store(next);
     wake_waiters();
@@ -95,7 +112,7 @@ Status Lane::wait(Ticket ticket, Duration deadline) {
   const auto moved = [&] { return ended() || runner_.open(); };
   // Help with whatever runs until the ticket has ended; sleep while there is nothing to help with.
   while (!ended() && left() > Duration{}) {
-    if (!spin(std::min(left(), kWaiterSpin), moved)) {
+    if (!poll(std::min(left(), kAwake), moved)) {
       std::unique_lock lock(sleep_);
       waiters_.fetch_add(1);
       if (deadline == kForever) {

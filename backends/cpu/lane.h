@@ -8,12 +8,14 @@
 #include <mutex>
 #include <thread>
 
+#include <sched.h>
+
 #include "backends/cpu/stages.h"
 #include "framework/backend.h"
 
 namespace tessera::cpu {
 
-// submit: from one thread at a time. wait, cancel: any thread. The lane spins for a moment before it sleeps, because a
+// submit: from one thread at a time. wait, cancel: any thread. The lane polls for a while before it sleeps, because a
 // request's layers follow each other within microseconds. Who waits helps: the work joins its core (stages.h).
 class Lane {
  public:
@@ -31,10 +33,12 @@ class Lane {
   struct Slot {
     const Task* task = nullptr;
     const Operands* operands = nullptr;
+    int core = -1;  // where it was submitted
     std::atomic<bool> stop{false};
     Status status;
   };
   void serve();
+  void leave(int core);
   bool await_work(Ticket served);
   void wake_waiters();
   Slot& slot(Ticket t) { return slots_[t % kDepth]; }
@@ -49,7 +53,8 @@ class Lane {
   std::condition_variable work_, end_;
   StageRunner runner_;
   const Execute execute_;
-  std::thread thread_;  // last: it uses the others
+  cpu_set_t allowed_{};  // cores; the lane's thread's own
+  std::thread thread_;   // last: it uses the others
 };
 
 }  // namespace tessera::cpu
