@@ -10,7 +10,7 @@
 namespace tessera::calibration {
 namespace {
 
-constexpr int kLeast = 6, kMost = 40;  // more than a conformal 0.95 needs (19)
+constexpr int kMost = 40;  // more than a conformal 0.95 needs (19)
 constexpr int kTokens[] = {10, 20, 40};
 
 std::vector<int32_t> some_ids(const ModelShape& shape, int tokens, int round) {
@@ -31,11 +31,15 @@ void measure_requests(Machine& machine, const Store& store, const std::string& p
   const auto session = Session::open(shape, &store, unknown, machine, Bytes{});
   if (!session.ok()) return;  // it cannot run here at all; whoever opens one learns why
   const Duration start = WallClock::instance().now();
-  for (int round = 0; round < kMost && (round < kLeast || WallClock::instance().now() - start < budget); ++round) {
+  for (int round = 0; round < kMost; ++round) {
     RequestOptions options;
     options.policy = policy;
     options.bits = coded[static_cast<size_t>(round) % coded.size()];
     const std::vector<int32_t> ids = some_ids(shape, std::min(kTokens[round % 3], shape.max_tokens), round);
+    // On slow storage there is time for few of them, or for none.
+    const auto planned = (*session)->plan(options, static_cast<int>(ids.size()));
+    const Duration left = start + budget - WallClock::instance().now();
+    if (!planned.ok() || (*planned)->infeasible || (*planned)->plan.predicted.expected > left) return;
     const auto answer = (*session)->run(options, ids, std::vector<int32_t>(ids.size(), 0));
     if (answer.ok()) continue;
     spdlog::warn("calibration: a request failed: {}", answer.error().message);
