@@ -49,6 +49,22 @@ TEST(HostArena, LeavesReadableBytesBehindEveryPiece) {
   EXPECT_EQ(sum, 0);
 }
 
+TEST(HostArena, TouchesPagesAheadWithinTheLimitAndHandsThemOutFirst) {
+  HostArena arena;
+  const Bytes before = resident();
+  arena.touch_ahead(mib(16));
+  EXPECT_EQ(arena.touched(), mib(16));
+  EXPECT_EQ(arena.in_use(), Bytes{});
+  EXPECT_GE(resident(), before + mib(15));
+  ASSERT_TRUE(arena.allocate(mib(10).n).ok());
+  EXPECT_EQ(arena.touched(), mib(16));
+  arena.touch_ahead(mib(12));  // more are already
+  EXPECT_EQ(arena.touched(), mib(16));
+  arena.set_limit(mib(14));
+  arena.touch_ahead(mib(64));
+  EXPECT_EQ(arena.touched(), mib(14));
+}
+
 TEST(HostArena, GivesFreePagesBackToTheSystemBeyondTheLimit) {
   HostArena arena;
   std::byte* big = arena.allocate(mib(32).n).take();
