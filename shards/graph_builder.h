@@ -27,8 +27,8 @@ struct LoweredPlan {
   TaskId exit = kNoTask;
   RequestBuffers buffers;
   Bytes fixed;      // held for the whole request: buffers.total()
-  Bytes residents;  // shards and exit heads that were resident before and that the plan uses or keeps unused: held when the run
-                    // starts; the layer that needs one last releases it unless the plan keeps it
+  Bytes residents;  // shards and exit heads that were resident before and that the plan uses or keeps unused: held when the
+                    // run starts; the layer that needs one last releases it unless the plan keeps it
   Bytes io;         // bytes that the loads read; embedding rows at most (each token another block)
 };
 
@@ -42,7 +42,8 @@ RowBound row_bound(const ModelShape& shape, int tokens);
 // `tokens` is T of the request (B = 1). Durations are `costs` at plan.quantile. The graph's tasks are in plan order:
 // a layer's loads before its compute, loads in plan.loads' order. A load reserves what it brings and the last task that
 // needs a byte releases it; what plan.keep names is not released. Residents that the plan uses at other bits, or does not
-// use (unless it keeps them unused), are no part of the run: they are dropped before it. kInternal names what is illegal in the plan
+// use (unless it keeps them unused), are no part of the run: they are dropped before it. kInternal names what is illegal in
+// the plan
 // ("layer 2 slice 7: no load and not resident").
 Result<LoweredPlan> lower(const ModelShape& shape, const Plan& plan, const Residency& residency, const Platform& platform,
                           DeviceId storage, const CostOracle& costs, int tokens);
