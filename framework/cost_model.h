@@ -53,7 +53,7 @@ struct CostPoint {
   CostKey key;
   Estimate estimate;
 };
-std::unique_ptr<CostModel> make_table(const ModelShape& shape, std::vector<CostPoint> points);
+std::unique_ptr<CostModel> make_table(const ModelShape& shape, const std::vector<CostPoint>& points);
 
 // a * x^b + c with a, b >= 0 (non-decreasing), x = bytes of a load; least squares on log-spaced points, robust to outliers.
 struct PowerFit {

@@ -304,7 +304,7 @@ class TableModel final : public CostModel {
 
 }  // namespace
 
-std::unique_ptr<CostModel> make_table(const ModelShape& shape, std::vector<CostPoint> points) {
+std::unique_ptr<CostModel> make_table(const ModelShape& shape, const std::vector<CostPoint>& points) {
   return std::make_unique<TableModel>(shape, points);
 }
 

@@ -92,7 +92,8 @@ void note_learned(const Machine& machine, Figures& figures) {
 
 void install_guesses(Machine& machine, const ModelShape& shape) {
   const auto kept = std::make_shared<const ModelShape>(shape);
-  for (DeviceId id = 0; id < machine.bindings.size(); ++id) {
+  const auto devices = static_cast<DeviceId>(machine.bindings.size());
+  for (DeviceId id = 0; id < devices; ++id) {
     const DeviceBinding binding = machine.bindings[id];
     machine.costs->set_guess(
         id, [binding, kept](const CostKey& key) { return binding.backend->estimate(binding.device, key, *kept); });

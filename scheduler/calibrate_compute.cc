@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstring>
 #include <map>
+#include <memory>
 
 #include "framework/clock.h"
 #include "scheduler/calibrate_parts.h"
@@ -30,6 +31,14 @@ CostKey layer_key(DeviceId device, int tokens, int slices, Bits bits, bool decod
   key.decoded = decoded;
   key.bits[bits_level(bits)] = static_cast<uint8_t>(slices);
   return key;
+}
+
+// An address in `room`, sized for it, from which on `bytes` lie: one that O_DIRECT accepts.
+std::byte* block_aligned(std::vector<std::byte>& room, int64_t bytes) {
+  room.resize(static_cast<size_t>(bytes) + 4096);
+  void* at = room.data();
+  size_t left = room.size();
+  return static_cast<std::byte*>(std::align(4096, static_cast<size_t>(bytes), at, left));
 }
 
 // Memory of the device, and how host bytes get there.
@@ -125,10 +134,8 @@ class ComputeProbe {
     rows_.assign(static_cast<size_t>(most_tokens_), row_.data());
     types_.assign(static_cast<size_t>(most_tokens_), store_.token_type(0));
     const Extent exit = store_.exit(shape_.depths.back());
-    // Alignment for O_DIRECT; exit heads are host memory for every device.
-    exit_bytes_.resize(static_cast<size_t>(exit.length) + 4096);
-    auto* const aligned =
-        reinterpret_cast<std::byte*>((reinterpret_cast<uintptr_t>(exit_bytes_.data()) + 4095) & ~uintptr_t{4095});
+    // Exit heads are host memory for every device.
+    std::byte* const aligned = block_aligned(exit_bytes_, exit.length);
     TESSERA_TRY(store_.read(exit, aligned));
     exit_ = store_.exit_refs(aligned);
     for (const auto& group : groups())
@@ -248,10 +255,10 @@ class ComputeProbe {
     return {};
   }
 
-  // The extent's bytes with readable ones behind; valid until the next call. Read to an address that O_DIRECT accepts.
+  // The extent's bytes with readable ones behind; valid until the next call.
   Result<const std::vector<std::byte>*> read_aligned(const Extent& extent) {
-    std::vector<std::byte> room(static_cast<size_t>(extent.length) + 4096);
-    auto* const aligned = reinterpret_cast<std::byte*>((reinterpret_cast<uintptr_t>(room.data()) + 4095) & ~uintptr_t{4095});
+    std::vector<std::byte> room;
+    std::byte* const aligned = block_aligned(room, extent.length);
     TESSERA_TRY(store_.read(extent, aligned));
     staging_.assign(aligned, aligned + extent.length);
     staging_.resize(static_cast<size_t>(extent.length + kReadBehind));

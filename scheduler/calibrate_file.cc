@@ -187,7 +187,7 @@ Status write_new(const std::string& path, const std::string& text) {
     done += static_cast<size_t>(n);
   }
   const bool whole_text = done == text.size();
-  const Status status = whole_text ? Status() : failed();
+  Status status = whole_text ? Status() : failed();
   ::close(fd);
   return status;
 }

@@ -151,13 +151,14 @@ Status StoreSession::load_residents(const Residency& wanted) {
     if (residents_.find_exit(depth) == nullptr) exits.push_back(depth);
   if (missing.empty() && exits.empty()) return {};
   TESSERA_ASSIGN(const TaskGraph graph, lower_preload(shape_, missing, exits, planner_.storage(), *machine_.costs));
-  auto binder = std::make_unique<PreloadBinder>(*store_, wanted, arena_, residents_);
+  auto owned = std::make_unique<PreloadBinder>(*store_, wanted, arena_, residents_);
+  PreloadBinder& binder = *owned;  // stays, even where it is left behind
   RunLimits limits;
   limits.cancel = &cancel_;
-  const RunReport report = executor_->run(graph, binder.get(), limits);
-  if (binder->abandoned()) leave_behind(std::move(binder));
+  const RunReport report = executor_->run(graph, &binder, limits);
+  if (binder.abandoned()) leave_behind(std::move(owned));
   TESSERA_TRY(report.status);
-  return binder->status();
+  return binder.status();
 }
 
 RunLimits StoreSession::limits(const RequestOptions& options, const PlannedRequest& planned) {
@@ -207,17 +208,18 @@ Status StoreSession::execute_bound(const RequestOptions& options, const std::vec
   const PlannedRequest& planned = *answer.planned;
   arena_.set_limit(std::max(Bytes{0}, planned.plan.predicted.peak - base_) + kArenaSlack);
   const RunLimits run_limits = limits(options, planned);
-  auto binder = std::make_unique<RequestBinder>(
+  auto owned = std::make_unique<RequestBinder>(
       BinderInputs{*store_, planned.plan, planned.graph, planned.buffers, arena_, residents_, ids, types});
-  TESSERA_TRY(binder->prepare());
-  answer.report = executor_->run(planned.graph, binder.get(), run_limits);
-  if (binder->abandoned()) leave_behind(std::move(binder));
+  RequestBinder& binder = *owned;  // stays, even where it is left behind
+  TESSERA_TRY(binder.prepare());
+  answer.report = executor_->run(planned.graph, &binder, run_limits);
+  if (binder.abandoned()) leave_behind(std::move(owned));
   TESSERA_TRY(answer.report.status);
-  answer.logits = binder->logits();
+  answer.logits = binder.logits();
   answer.label = static_cast<int>(std::max_element(answer.logits.begin(), answer.logits.end()) - answer.logits.begin());
-  answer.io = binder->io();
+  answer.io = binder.io();
   answer.peak = answer.report.peak.empty() ? Bytes{} : answer.report.peak[0];
-  binder->keep();
+  binder.keep();
   return {};
 }
 

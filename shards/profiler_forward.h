@@ -18,7 +18,8 @@ class DeviceMemory {
  public:
   DeviceMemory() = default;
   static Result<DeviceMemory> allocate(Backend& backend, int device, int64_t bytes);
-  DeviceMemory(DeviceMemory&& other) noexcept { *this = std::move(other); }
+  DeviceMemory(DeviceMemory&& other) noexcept
+      : backend_(other.backend_), device_(other.device_), buffer_(std::move(other.buffer_)) {}
   DeviceMemory& operator=(DeviceMemory&& other) noexcept;
   ~DeviceMemory();
   // A copy of host bytes, blocking.

@@ -25,6 +25,7 @@ int take_build_id(dl_phdr_info* object, size_t, void* id) {
   for (int i = 0; i < object->dlpi_phnum; ++i) {
     const ElfW(Phdr)& segment = object->dlpi_phdr[i];
     if (segment.p_type != PT_NOTE) continue;
+    // NOLINTNEXTLINE(performance-no-int-to-ptr): the loader tells addresses as integers
     const auto* at = reinterpret_cast<const unsigned char*>(object->dlpi_addr + segment.p_vaddr);
     const auto* const end = at + segment.p_memsz;
     while (at + sizeof(ElfW(Nhdr)) <= end) {
