@@ -19,6 +19,7 @@ class DeviceMemory {
   DeviceMemory() = default;
   static Result<DeviceMemory> allocate(Backend& backend, int device, int64_t bytes);
   DeviceMemory(DeviceMemory&& other) noexcept
+      // NOLINTNEXTLINE(clang-analyzer-core.uninitialized.Assign): a Result that is asked for its value holds one
       : backend_(other.backend_), device_(other.device_), buffer_(std::move(other.buffer_)) {}
   DeviceMemory& operator=(DeviceMemory&& other) noexcept;
   ~DeviceMemory();
