@@ -11,8 +11,10 @@
 // A new backend starts as a copy of backends/null; the conformance suite tells when it is right.
 #pragma once
 
+#include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "framework/estimate.h"
@@ -54,6 +56,16 @@ class Backend {
 
   // Optional. Tries to stop a running ticket; wait must still be called.
   virtual void cancel(int /*device*/, Ticket /*ticket*/) {}
+  // Optional. Measures which of its own parameters (tiles, local sizes) suit the device for this shape, takes them up and
+  // returns them as text that only this backend reads; calibration keeps it. Empty: nothing to tune. Blocking, seconds at
+  // most; while no ticket of the device is running.
+  virtual Result<std::string> tune(int /*device*/, const ModelShape& /*shape*/) { return std::string(); }
+  // Optional. Takes up what `tune` returned earlier, for the same device and driver. kInvalid: not such a text; nothing
+  // changes. Called before the first submit, or while no ticket of the device is running.
+  virtual Status set_tuning(int /*device*/, std::string_view /*text*/) { return {}; }
+  // Optional. How long a ticket that wait said done ran, by the device's own clock; asked right after wait, on its thread.
+  // nullopt: not known or not credible (zero, negative, longer than the wall clock saw); use the host's.
+  virtual std::optional<Duration> measured(int /*device*/, Ticket /*ticket*/) { return std::nullopt; }
 };
 
 }  // namespace tessera
