@@ -256,7 +256,7 @@ Result<Machine> load_platform(const std::string& path, const ModelShape& shape) 
   const Platform& platform = machine.platform;
   if (!platform.first(DeviceKind::kStorage)) return file.error("device", "no device of kind \"storage\"");
   const bool computes = std::any_of(platform.devices.begin(), platform.devices.end(),
-                                    [](const DeviceDescription& d) { return d.kind != DeviceKind::kStorage; });
+                                    [](const DeviceDescription& d) { return tessera::computes(d.kind); });
   if (!computes) return file.error("device", "no device that computes");
   return machine;
 }

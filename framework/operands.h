@@ -42,6 +42,13 @@ struct ReadRequest {
   std::string_view file;  // path, for messages
 };
 
+// One copy of a transfer.
+struct Move {
+  MemoryRef to;
+  MemoryRef from;
+  Bytes bytes;
+};
+
 enum class ElementType : uint8_t { kF32, kF16, kBf16 };
 constexpr int element_size(ElementType t) { return t == ElementType::kF32 ? 4 : 2; }
 
@@ -63,6 +70,8 @@ struct WeightRef {
 // Norms and biases of one layer, fp32, host memory, resident for the model's life. Sliced biases are whole here: slice j's
 // part of a [D] head bias starts at j * D/H, of a [F] bias at j * F/M.
 struct LayerResidents {
+  // Names this content for the life of the process, so that a device may keep a copy of it; 0: it may not.
+  uint64_t id = 0;
   const float* query_bias = nullptr;             // [D]
   const float* key_bias = nullptr;               // [D]
   const float* value_bias = nullptr;             // [D]
@@ -110,14 +119,14 @@ struct Batch {
 //   kCombine        input f32 [T, D] (the residual), partials f64 [T, D] each, residents -> output f32 [T, D];
 //                   `task.cost.slices` 0: attention's bias and norm, 1: the FFN's
 //   kExit           input f32 [T, D], exit -> output f32 [B, labels]
-//   kTransfer       transfer_from -> output, task.cost.bytes
+//   kTransfer       moves; task.cost.bytes is their sum. Submitted to the device whose buffers take part, or to its link
 struct Operands {
   const ModelShape* shape = nullptr;
   std::span<const ReadRequest> reads;
+  std::span<const Move> moves;
   Batch batch;
   MemoryRef input;
   MemoryRef output;
-  MemoryRef transfer_from;
   std::span<const WeightRef> weights;  // ascending by slice
   std::span<const MemoryRef> partials;
   const LayerResidents* residents = nullptr;

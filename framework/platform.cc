@@ -15,6 +15,8 @@ std::string_view to_string(DeviceKind k) {
       return "npu";
     case DeviceKind::kStorage:
       return "storage";
+    case DeviceKind::kLink:
+      return "link";
   }
   return "unknown";
 }

@@ -10,8 +10,10 @@
 
 namespace tessera {
 
-enum class DeviceKind : uint8_t { kCpu, kGpu, kFpga, kNpu, kStorage };
+// kLink: copies between host memory and the buffers of another device, beside that device's computing (its copy engine).
+enum class DeviceKind : uint8_t { kCpu, kGpu, kFpga, kNpu, kStorage, kLink };
 std::string_view to_string(DeviceKind k);
+constexpr bool computes(DeviceKind k) { return k != DeviceKind::kStorage && k != DeviceKind::kLink; }
 
 struct DeviceDescription {
   std::string name;  // "cpu0", "disk0"
@@ -20,8 +22,15 @@ struct DeviceDescription {
   bool available = true;
   std::string why;  // reason where not available; else notes ("io_uring refused: pread")
   bool emulated = false;
-  MemoryId memory = 0;           // where its operands lie
-  bool shared_with_host = true;  // its memory is the host's
+  MemoryId memory = 0;           // whose budget its operands are charged to
+  bool shared_with_host = true;  // its memory is the host's: charged to the host's budget
+  // Its operands must lie in buffers of its own allocate(): activations come and go by Transfer tasks. False: any host
+  // memory will do.
+  bool own_buffers = false;
+  // Of own_buffers: they have a host address, which may be written until the first submit that reads them: loads go straight
+  // in. False: weights are loaded into host memory, and a Transfer task takes them over.
+  bool host_visible = false;
+  std::string link;  // of own_buffers: the kLink device that takes weights over; empty: the device does it itself
   Bytes memory_capacity = kUnlimited;
   int threads = 1;
   std::vector<std::pair<std::string, std::string>> properties;  // shown by `tessera devices`

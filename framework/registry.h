@@ -26,8 +26,12 @@ class Registry {
   struct Entry {
     std::string name;
     Factory make;
+    // A backend that opens a vendor's library to find its devices: asked only where its devices are wanted by name or all.
+    bool on_demand = false;
   };
-  void add(std::string name, Factory make) { entries_.push_back({std::move(name), std::move(make)}); }
+  void add(std::string name, Factory make, bool on_demand = false) {
+    entries_.push_back({std::move(name), std::move(make), on_demand});
+  }
   const std::vector<Entry>& entries() const { return entries_; }
   const Entry* find(std::string_view name) const {
     for (const Entry& e : entries_)
@@ -54,10 +58,14 @@ std::string unknown_name(std::string_view what, std::string_view given, const st
   void TESSERA_PLUGIN_SYMBOL(::tessera::Registry<::tessera::PolicyFactory>& registry) {                \
     registry.add(TESSERA_PLUGIN_NAME, [] { return std::unique_ptr<::tessera::Policy>(new Class()); }); \
   }
-// The same for a backend folder; Class is constructed from BackendOptions.
-#define TESSERA_REGISTER_BACKEND(Class)                                                  \
-  void TESSERA_PLUGIN_SYMBOL(::tessera::Registry<::tessera::BackendFactory>& registry) { \
-    registry.add(TESSERA_PLUGIN_NAME, [](const ::tessera::BackendOptions& options) {     \
-      return std::unique_ptr<::tessera::Backend>(new Class(options));                    \
-    });                                                                                  \
+// The same for a backend folder; Class is constructed from BackendOptions. The second form is for backends that open a
+// vendor's library: requests that compute elsewhere do not pay for it. Names of their devices begin with the backend's.
+#define TESSERA_REGISTER_BACKEND_AS(Class, on_demand)                                                                     \
+  void TESSERA_PLUGIN_SYMBOL(::tessera::Registry<::tessera::BackendFactory>& registry) {                                  \
+    registry.add(                                                                                                         \
+        TESSERA_PLUGIN_NAME,                                                                                              \
+        [](const ::tessera::BackendOptions& options) { return std::unique_ptr<::tessera::Backend>(new Class(options)); }, \
+        on_demand);                                                                                                       \
   }
+#define TESSERA_REGISTER_BACKEND(Class) TESSERA_REGISTER_BACKEND_AS(Class, false)
+#define TESSERA_REGISTER_BACKEND_ON_DEMAND(Class) TESSERA_REGISTER_BACKEND_AS(Class, true)

@@ -43,10 +43,13 @@ std::vector<DeviceDescription> SimulatedBackend::describe() const {
 
 Support SimulatedBackend::supports(int device, const CostKey& key, const ModelShape&) const {
   const DeviceDescription& description = devices_[device]->description;
+  if (key.op == Op::kTransfer) return {};
   const bool storage = description.kind == DeviceKind::kStorage;
-  if (key.op == Op::kTransfer || is_load(key.op) == storage) return {};
+  if (description.kind != DeviceKind::kLink && is_load(key.op) == storage) return {};
   return {false, description.name + ": simulated " + std::string(to_string(description.kind)) + " runs " +
-                     (storage ? "loads and transfers, no computes" : "computes and transfers, no loads")};
+                     (storage                      ? "loads and transfers, no computes"
+                      : computes(description.kind) ? "computes and transfers, no loads"
+                                                   : "transfers only")};
 }
 
 Estimate SimulatedBackend::estimate(int device, const CostKey& key, const ModelShape&) const {
@@ -90,8 +93,8 @@ Result<Ticket> SimulatedBackend::submit(int device, const Task& task, const Oper
   static const ModelShape unused;
   if (const Support support = supports(device, task.cost, unused); !support.yes)
     return Error{ErrorCode::kInvalid, support.why};
-  if (task.cost.op == Op::kTransfer && operands.output)
-    TESSERA_TRY(transfer(device, operands.output, operands.transfer_from, Bytes{task.cost.bytes}));
+  if (task.cost.op == Op::kTransfer)
+    for (const Move& move : operands.moves) TESSERA_TRY(transfer(device, move.to, move.from, move.bytes));
   d.free_at = saturating_add(std::max(d.free_at, clock_->now()), d.costs->estimate(task.cost).mean);
   d.running.push_back({++last_ticket_, d.free_at, false});
   return last_ticket_;

@@ -13,6 +13,9 @@ using TaskId = uint32_t;   // dense, in plan order: a task's predecessors have s
 using DeviceId = uint8_t;  // index into Platform::devices
 using MemoryId = uint8_t;  // index into Platform::memories; 0 is the host's
 inline constexpr TaskId kNoTask = UINT32_MAX;
+// Where bytes lie: in the buffers of the device of that id, or in plain host memory.
+using SpaceId = uint8_t;
+inline constexpr SpaceId kHostSpace = 255;
 
 enum class TaskKind : uint8_t { kLoad, kTransfer, kCompute };
 
@@ -33,6 +36,16 @@ enum class Op : uint8_t {
 };
 inline constexpr int kOpCount = 10;
 
+// What a transfer moves between host memory and a device's own buffers.
+enum class Payload : uint8_t {
+  kNone,
+  kWeights,   // of one layer's slices, coded as stored
+  kHidden,    // x f32 [T, D]
+  kAttended,  // y f32 [T, D], between the halves of a split layer
+  kPartial,   // f64 [T, D] of one part
+  kLogits,    // f32 [labels]
+};
+
 // Shards by bits level: counts[bits_level(b)] slices at b bits.
 using BitsHistogram = std::array<uint8_t, kBitsLevels>;
 
@@ -45,6 +58,7 @@ struct CostKey {
   uint8_t slices = 0;    // of a layer or part
   uint8_t reads = 0;     // of a load: separate extents (saturating)
   bool decoded = false;  // weights already decoded: no decode cost
+  bool to_host = false;  // of a transfer: its direction
   BitsHistogram bits{};
   int64_t bytes = 0;  // of a load or transfer
 };
@@ -56,7 +70,10 @@ struct Task {
   MemoryId memory = 0;          // where `reserve` is taken
   MemoryId release_memory = 0;  // where `release` is given back
   uint8_t bits = 0;             // of a shard load
-  int16_t layer = -1;           // -1: not of a layer
+  SpaceId space = kHostSpace;   // of a load: where to; of a transfer: the device's end of it
+  Payload payload = Payload::kNone;
+  uint8_t part = 0;    // of a part and of its partial's transfer: place among the layer's parts
+  int16_t layer = -1;  // -1: not of a layer
   SliceMask slice_set = 0;
   CostKey cost;         // cost.device runs the task
   Estimate estimate;    // at planning time

@@ -42,7 +42,7 @@ Result<std::vector<Found>> choose(std::vector<Found> found, const std::vector<st
   std::vector<Found> chosen;
   std::vector<std::string> known;
   for (const Found& f : found) {
-    if (f.description.kind != DeviceKind::kStorage) known.push_back(f.description.name);
+    if (computes(f.description.kind)) known.push_back(f.description.name);
     if (f.description.kind == DeviceKind::kStorage && f.description.available) chosen.push_back(f);
   }
   for (const std::string& name : only) {

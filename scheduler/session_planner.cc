@@ -57,7 +57,7 @@ Result<SessionPlanner> SessionPlanner::create(const ModelShape& shape, const Acc
   std::string refused;
   for (size_t d = 0; d < machine.platform.devices.size(); ++d) {
     const DeviceDescription& device = machine.platform.devices[d];
-    if (device.kind == DeviceKind::kStorage) continue;
+    if (!computes(device.kind)) continue;
     if (device.available && device.memory == 0)
       out.compute_.push_back(static_cast<DeviceId>(d));
     else

@@ -2,6 +2,7 @@
 #include "shards/store.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cassert>
 #include <cstring>
 
@@ -11,6 +12,12 @@
 
 namespace tessera {
 namespace {
+
+// LayerResidents::id: never given twice in a process.
+uint64_t next_content_id() {
+  static std::atomic<uint64_t> last{0};
+  return ++last;
+}
 
 class OpenStore final : public Store {
  public:
@@ -116,8 +123,9 @@ Status OpenStore::load_residents(bool cold) {
   TESSERA_TRY(read(extent(file, 0, index_.resident), residents_.get()));
   for (int l = 0; l < index_.shape.layers; ++l) {
     const size_t at = kResidentsBeforeLayers + static_cast<size_t>(l) * kResidentsPerLayer;
-    layers_.push_back({resident(at), resident(at + 1), resident(at + 2), resident(at + 3), resident(at + 4),
-                       resident(at + 5), resident(at + 6), resident(at + 7), resident(at + 8), resident(at + 9)});
+    layers_.push_back({next_content_id(), resident(at), resident(at + 1), resident(at + 2), resident(at + 3),
+                       resident(at + 4), resident(at + 5), resident(at + 6), resident(at + 7), resident(at + 8),
+                       resident(at + 9)});
   }
   return {};
 }

@@ -52,7 +52,7 @@ void print_device(const DeviceDescription& device, const std::vector<DeviceFigur
               pad(std::string(to_string(device.kind)), 8).c_str(), pad(device.backend, 8).c_str(),
               paint(state, pad(device.available ? "available" : "not here", 10)).c_str());
   if (device.emulated) std::printf(" emulated");
-  if (device.kind != DeviceKind::kStorage && device.available) {
+  if (computes(device.kind) && device.available) {
     std::printf(" %d threads", device.threads);
     if (device.memory_capacity != kUnlimited) std::printf(", %s", to_string(device.memory_capacity).c_str());
   }

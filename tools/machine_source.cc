@@ -37,13 +37,13 @@ std::vector<std::string> wanted_devices(const MachineFlags& flags) {
 Status keep_devices(const std::vector<std::string>& wanted, Platform& platform) {
   std::vector<std::string> known;
   for (const DeviceDescription& d : platform.devices)
-    if (d.kind != DeviceKind::kStorage) known.push_back(d.name);
+    if (computes(d.kind)) known.push_back(d.name);
   for (const std::string& name : wanted)
     if (std::find(known.begin(), known.end(), name) == known.end())
       return Error{ErrorCode::kInvalid, "--devices: " + unknown_name("device", name, known)};
   for (DeviceDescription& d : platform.devices) {
     const bool named = std::find(wanted.begin(), wanted.end(), d.name) != wanted.end();
-    if (d.kind == DeviceKind::kStorage || wanted.empty() || named) continue;
+    if (!computes(d.kind) || wanted.empty() || named) continue;
     d.available = false;
     d.why = "not among --devices";
   }

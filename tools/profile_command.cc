@@ -54,7 +54,7 @@ void declare(CLI::App& app, ProfileFlags& flags) {
 
 Result<DeviceBinding> computing_device(const Machine& machine) {
   for (size_t d = 0; d < machine.bindings.size(); ++d)
-    if (machine.platform.devices[d].kind != DeviceKind::kStorage) return machine.bindings[d];
+    if (computes(machine.platform.devices[d].kind)) return machine.bindings[d];
   return Error{ErrorCode::kUnavailable, "no device here computes"};
 }
 

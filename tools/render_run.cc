@@ -138,7 +138,7 @@ void split_run(const Answer& answer, const Platform& platform, FirstAnswer& firs
   const auto& tasks = answer.report.tasks;
   for (TaskId id = 0; id < tasks.size(); ++id) {
     const DeviceId device = answer.planned->graph.task(id).cost.device;
-    if (platform.devices[device].kind != DeviceKind::kStorage) computing.emplace_back(tasks[id].start, tasks[id].end);
+    if (computes(platform.devices[device].kind)) computing.emplace_back(tasks[id].start, tasks[id].end);
   }
   first.plan = run_offset(answer);
   first.compute = covered(computing);

@@ -105,8 +105,11 @@ bool holds(const MemoryRef& ref, int64_t bytes) {
 Status check_operands(const Task& task, const Operands& o, int threads) {
   const Op op = task.cost.op;
   if (op == Op::kTransfer) {
-    TESSERA_TRY(check_memory(op, "transfer source", o.transfer_from, task.cost.bytes));
-    return check_memory(op, "transfer target", o.output, task.cost.bytes);
+    for (const Move& move : o.moves) {
+      TESSERA_TRY(check_memory(op, "transfer source", move.from, move.bytes.n));
+      TESSERA_TRY(check_memory(op, "transfer target", move.to, move.bytes.n));
+    }
+    return {};
   }
   TESSERA_TRY(check_present(op, "model shape", {o.shape}));
   TESSERA_TRY(check_batch(op, o.batch));

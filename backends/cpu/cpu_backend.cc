@@ -146,7 +146,8 @@ Status CpuBackend::execute(StageRunner& runner, const Task& task, const Operands
   const auto run = [&](StagedWork&& work) { runner.run(work, stop); };
   switch (task.cost.op) {
     case Op::kTransfer:
-      status = transfer(0, operands.output, operands.transfer_from, Bytes{task.cost.bytes});
+      for (const Move& move : operands.moves)
+        if (status.ok()) status = transfer(0, move.to, move.from, move.bytes);
       break;
     case Op::kEmbed:
       run(EmbedWork(operands));

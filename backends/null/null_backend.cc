@@ -73,8 +73,8 @@ class NullBackend final : public Backend {
 
   // A real device: start the work and return a ticket; never block here.
   Result<Ticket> submit(int device, const Task& task, const Operands& operands) override {
-    if (task.cost.op == Op::kTransfer && operands.output)
-      TESSERA_TRY(transfer(device, operands.output, operands.transfer_from, Bytes{task.cost.bytes}));
+    if (task.cost.op == Op::kTransfer)
+      for (const Move& move : operands.moves) TESSERA_TRY(transfer(device, move.to, move.from, move.bytes));
     return kDone;
   }
 

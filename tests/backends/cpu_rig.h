@@ -110,7 +110,8 @@ struct RandomLayer {
       for (float& w : *weight) w += 1;
   }
   LayerResidents residents() const {
-    return {biases.query.data(),
+    return {0,
+            biases.query.data(),
             biases.key.data(),
             biases.value.data(),
             biases.attention.data(),

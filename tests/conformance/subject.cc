@@ -42,7 +42,7 @@ void add_simulated(std::vector<Subject>& all) {
     Roofline figures;
     figures.latency = microseconds(10);
     figures.bandwidth = BytesPerSecond{83e6};
-    if (device.description.kind != DeviceKind::kStorage)
+    if (computes(device.description.kind))
       figures.flops_per_second = 1e9, figures.decode_weights_per_second = 1e9;
     device.costs = make_roofline(shape, figures);
   }
