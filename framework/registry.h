@@ -1,4 +1,5 @@
-// Lists what can be named: backends and policies. Filled by code that CMake generates from the folders it finds.
+// Lists what can be named: backends and policies. Filled by code that CMake generates from the folders it finds, and by
+// plug-ins (framework/plugin.h).
 #pragma once
 
 #include <functional>
@@ -28,10 +29,14 @@ class Registry {
     Factory make;
     // A backend that opens a vendor's library to find its devices: asked only where its devices are wanted by name or all.
     bool on_demand = false;
+    std::string source{};  // the folder or file that it was built from, or the plug-in that it was loaded from
   };
+  void add(Entry entry) { entries_.push_back(std::move(entry)); }
   void add(std::string name, Factory make, bool on_demand = false) {
-    entries_.push_back({std::move(name), std::move(make), on_demand});
+    entries_.push_back({std::move(name), std::move(make), on_demand, source_});
   }
+  // The source of what is added next.
+  void set_source(std::string source) { source_ = std::move(source); }
   const std::vector<Entry>& entries() const { return entries_; }
   const Entry* find(std::string_view name) const {
     for (const Entry& e : entries_)
@@ -41,6 +46,7 @@ class Registry {
 
  private:
   std::vector<Entry> entries_;
+  std::string source_;
 };
 
 // The process's registries.
