@@ -25,7 +25,8 @@ struct Machine {
   std::shared_ptr<CostBook> costs;                 // cost models by device, from calibration or the platform file
   bool virtual_time = false;
 };
-// Creates the registered backends and lists their devices. `only`: device names that computes may use; empty: all available.
+// Creates registered backends and lists their devices. `only` names the devices that may compute; empty: those that need no
+// vendor's library (Registry::Entry::on_demand); {"all"}: every one. Links come with their devices.
 Result<Machine> local_machine(const BackendOptions& options, const std::vector<std::string>& only);
 
 struct RequestOptions {
@@ -49,7 +50,8 @@ struct PlannedRequest {
   Timeline timeline;               // predicted
   TaskGraph graph;
   RequestBuffers buffers;        // of the request
-  Bytes residents;               // resident shards and exit heads that the run starts with
+  std::vector<Bytes> fixed;      // by memory: of the buffers
+  std::vector<Bytes> residents;  // by memory: resident shards and exit heads that the run starts with
   bool drops_residents = false;  // feasible only without what is resident now: all of it is dropped before the run
   Duration planning;             // wall time that deciding, checking and replaying took, once
 };
@@ -61,7 +63,8 @@ struct Answer {
   int label = -1;
   Duration latency;  // arrival (tokenised) to logits, planning and loads included
   Bytes io;
-  Bytes peak;  // most accounted at once: residents, preload buffer, request
+  Bytes peak;                // most accounted at once in the host's memory: residents, preload buffer, request
+  std::vector<Bytes> peaks;  // the same by memory of the platform
   RunReport report;
 };
 

@@ -18,7 +18,7 @@ struct CalibrateFlags {
 
 Result<int> execute(const CalibrateFlags& flags) {
   TESSERA_ASSIGN(const OpenedModel model, open_model(flags.model, flags.output.seed));
-  TESSERA_ASSIGN(Machine machine, local_machine(flags.machine.backend_options(), {}));
+  TESSERA_ASSIGN(Machine machine, local_machine(flags.machine.backend_options(), {"all"}));
   CalibrationOptions options;
   options.cold = flags.model.cold;
   options.again = true;

@@ -120,7 +120,8 @@ void add_bandwidth_flag(CLI::App& app, MachineFlags& flags) {
 }
 
 void add_machine_flags(CLI::App& app, MachineFlags& flags) {
-  app.add_option("--devices", flags.devices, "Devices that may compute: names, or all (default)")
+  app.add_option("--devices", flags.devices,
+                 "Devices that may compute: names, or all (default: those that need no vendor's library)")
       ->delimiter(',')
       ->type_name("A,B|all")
       ->expected(1)

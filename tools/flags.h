@@ -25,7 +25,7 @@ struct OutputFlags {
 
 // What machine to use, and how.
 struct MachineFlags {
-  std::vector<std::string> devices;  // empty: all
+  std::vector<std::string> devices;  // empty: those that need no vendor's library; {"all"}: every one
   std::string platform;              // a described machine's file
   bool virtual_time = false;
   int threads = 0;  // 0: all

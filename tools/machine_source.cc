@@ -28,13 +28,9 @@ Status limit_devices(const MachineFlags& flags, Platform& platform) {
   return {};
 }
 
-std::vector<std::string> wanted_devices(const MachineFlags& flags) {
-  if (flags.devices.size() == 1 && flags.devices[0] == "all") return {};
-  return flags.devices;
-}
-
 // Computes only on the named devices.
 Status keep_devices(const std::vector<std::string>& wanted, Platform& platform) {
+  if (wanted.empty() || std::find(wanted.begin(), wanted.end(), "all") != wanted.end()) return {};
   std::vector<std::string> known;
   for (const DeviceDescription& d : platform.devices)
     if (computes(d.kind)) known.push_back(d.name);
@@ -43,7 +39,7 @@ Status keep_devices(const std::vector<std::string>& wanted, Platform& platform) 
       return Error{ErrorCode::kInvalid, "--devices: " + unknown_name("device", name, known)};
   for (DeviceDescription& d : platform.devices) {
     const bool named = std::find(wanted.begin(), wanted.end(), d.name) != wanted.end();
-    if (!computes(d.kind) || wanted.empty() || named) continue;
+    if (!computes(d.kind) || named) continue;
     d.available = false;
     d.why = "not among --devices";
   }
@@ -56,7 +52,7 @@ Result<OpenedMachine> described_machine(const MachineFlags& flags, const ModelSh
                  "--bandwidth and --threads are for this machine; " + flags.platform + " tells its own"};
   OpenedMachine opened;
   TESSERA_ASSIGN(opened.machine, load_platform(flags.platform, shape));
-  TESSERA_TRY(keep_devices(wanted_devices(flags), opened.machine.platform));
+  TESSERA_TRY(keep_devices(flags.devices, opened.machine.platform));
   return opened;
 }
 
@@ -72,7 +68,7 @@ void set_guesses(Machine& machine, const ModelShape& shape) {
 
 Result<OpenedMachine> this_machine(const MachineFlags& flags, const OpenedModel& model, bool cold) {
   OpenedMachine opened;
-  TESSERA_ASSIGN(opened.machine, local_machine(flags.backend_options(), wanted_devices(flags)));
+  TESSERA_ASSIGN(opened.machine, local_machine(flags.backend_options(), flags.devices));
   if (!model.store) {
     set_guesses(opened.machine, model.shape);
     return opened;
