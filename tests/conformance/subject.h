@@ -9,6 +9,7 @@
 
 #include "framework/backend.h"
 #include "framework/clock.h"
+#include "framework/registry.h"
 #include "tests/conformance/declaration.h"
 
 namespace tessera::conformance {
@@ -20,12 +21,26 @@ struct Subject {
   const Declaration* declaration = nullptr;  // null: the backend has none
   std::string backend_name;
   const Clock* clock = nullptr;  // of the deadlines
+  BackendFactory make{};         // another such backend; empty for simulated ones
+  bool on_demand = false;        // its devices' names begin with the backend's
+  int memory_device = 0;         // whose buffers tasks work on: of a link, the device that it serves; else the device
+
   bool is_storage() const { return description.kind == DeviceKind::kStorage; }
+  bool is_link() const { return description.kind == DeviceKind::kLink; }
   Duration soon() const { return clock->now() + milliseconds(30'000); }
+  // A message that says who speaks: the device (of a link, or the one that it serves), or the backend where it drives but
+  // one.
+  bool named_in(const std::string& message) const;
 };
 
-// Every device of every registered backend, and of a simulated backend. Made once, lives to the end.
+// Backends that the suite is narrowed to (registered names, "simulated", "plugins": all that were loaded). Before the first
+// use of subjects(). Empty: all.
+void narrow_to(std::vector<std::string> backends);
+// Every device of every backend, registered or loaded (TESSERA_PLUGIN_PATH), and of a simulated one. Made once, lives to the
+// end.
 const std::vector<Subject>& subjects();
+// Registered backends that were built in; the others were loaded.
+const std::vector<std::string>& built_in_backends();
 
 // What a check found.
 struct Finding {
@@ -40,7 +55,10 @@ struct Finding {
 };
 
 // Which devices a check is for. Of those that compute nothing (Declaration::computes), only the contract is checked.
-enum class For { kEvery, kStorage, kCompute };
+//   kReal: all that really work
+//   kMemory: all that hold memory of their own (links do not)
+//   kMoves: what runs Transfer tasks: links, and devices that compute
+enum class For { kEvery, kReal, kMemory, kStorage, kCompute, kMoves, kLink };
 
 struct Check {
   const char* name;
@@ -50,7 +68,7 @@ struct Check {
 const std::vector<Check>& checks();
 bool applies(const Check& check, const Subject& subject);
 
-enum class Verdict { kPassed, kFailed, kSkipped };
+enum class Verdict { kPassed, kFailed, kSkipped, kExpectedFailure };
 struct Judgement {
   Verdict verdict;
   std::string text;

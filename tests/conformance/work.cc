@@ -12,7 +12,6 @@
 #include "tests/support/tiny_model.h"
 
 namespace tessera::conformance {
-namespace {
 
 Buffer host_view(const void* memory, int64_t bytes) {
   Buffer view;
@@ -21,11 +20,12 @@ Buffer host_view(const void* memory, int64_t bytes) {
   return view;
 }
 
+namespace {
+
 // One extent of a file in a temporary folder.
 struct LoadWork final : SmallWork {
-  explicit LoadWork(const Subject& subject) : memory(subject) {
-    std::string bytes(8192, '\0');
-    for (size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<char>(i * 31);
+  LoadWork(const Subject& subject, int variant) : bytes(8192, '\0'), memory(subject) {
+    for (size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<char>(i * 31 + variant * 7);
     testing::spill(folder / "extent", bytes);
     path = folder / "extent";
     fd = ::open(path.c_str(), O_RDONLY);
@@ -38,6 +38,11 @@ struct LoadWork final : SmallWork {
     ready = memory.status();
   }
   ~LoadWork() override { ::close(fd); }
+  std::string wrong() override {
+    const auto got = memory.get<char>(read[0].to, bytes.size());
+    return std::equal(got.begin(), got.end(), bytes.begin()) ? "" : "the extent's bytes differ";
+  }
+  std::string bytes;
   testing::TemporaryFolder folder;
   std::string path;
   DeviceMemory memory;
@@ -45,21 +50,24 @@ struct LoadWork final : SmallWork {
   int fd = -1;
 };
 
-// A whole layer at 4 bits over 32 tokens.
+// A whole layer at 4 bits over 32 tokens or more.
 struct LayerWork final : SmallWork {
-  explicit LayerWork(const Subject& subject)
-      : layer(4, 16, 32, ElementType::kF16),
+  LayerWork(const Subject& s, int variant)
+      : subject(s),
+        layer(4, 16, 32, ElementType::kF16),
         weights(testing::weights_of(layer, testing::all_slices(layer), 4, WeightForm::kCoded)),
         residents(layer.residents()),
-        memory(subject) {
-    task.cost.tokens = 32;
+        starts{0, 32 + 8 * variant},
+        x(layer.input(starts[1])),
+        memory(s) {
+    task.cost.tokens = static_cast<uint16_t>(starts[1]);
     task.cost.slices = 4;
     task.cost.bits[bits_level(4)] = 4;
     task.slice_set = first_slices(4);
     operands.shape = &layer.shape;
     operands.batch.starts = starts;
-    operands.input = memory.put(layer.input(32));
-    operands.output = memory.empty(32 * layer.shape.hidden * 4);
+    operands.input = memory.put(x);
+    operands.output = memory.empty(static_cast<int64_t>(x.size()) * 4);
     for (size_t i = 0; i < weights.refs.size(); ++i)
       weights.refs[i].data = memory.put(weights.blocks[i].ref().as<std::byte>(), weights.blocks[i].bytes());
     operands.weights = weights.refs;
@@ -69,11 +77,43 @@ struct LayerWork final : SmallWork {
     operands.workspace_bytes = scratch;
     ready = memory.status();
   }
+  std::string wrong() override {
+    std::vector<float> want(x.size());
+    reference::layer(layer.shape, x, starts[1], weights.parts(), layer.biases, want);
+    const auto got = memory.get<float>(operands.output, x.size());
+    const auto result = testing::close(got, want, subject.declaration->tolerance);
+    return result ? "" : result.message();
+  }
+  const Subject& subject;
   testing::RandomLayer layer;
   testing::Weights weights;
   LayerResidents residents;
-  std::vector<int32_t> starts{0, 32};
+  std::vector<int32_t> starts;
+  std::vector<float> x;
   DeviceMemory memory;
+};
+
+// Host bytes to a buffer of the device.
+struct MoveWork final : SmallWork {
+  MoveWork(const Subject& subject, int variant) : sent(10'001), memory(subject) {
+    for (size_t i = 0; i < sent.size(); ++i) sent[i] = static_cast<uint8_t>(i * 13 + variant * 5);
+    const auto bytes = static_cast<int64_t>(sent.size());
+    host = host_view(sent.data(), bytes);
+    move.push_back({memory.empty(bytes), {&host, 0}, Bytes{bytes}});
+    task.kind = TaskKind::kTransfer;
+    task.payload = Payload::kWeights;
+    task.cost.op = Op::kTransfer;
+    task.cost.bytes = bytes;
+    operands.moves = move;
+    ready = memory.status();
+  }
+  std::string wrong() override {
+    return memory.get<uint8_t>(move[0].to, sent.size()) == sent ? "" : "the moved bytes differ";
+  }
+  std::vector<uint8_t> sent;
+  DeviceMemory memory;
+  Buffer host;
+  std::vector<Move> move;
 };
 
 }  // namespace
@@ -83,7 +123,7 @@ DeviceMemory::~DeviceMemory() {
 }
 
 MemoryRef DeviceMemory::put(const void* from, int64_t bytes) {
-  Result<Buffer> buffer = subject_.backend->allocate(subject_.device, Bytes{bytes + 64});
+  Result<Buffer> buffer = subject_.backend->allocate(subject_.memory_device, Bytes{bytes + 64});
   if (!buffer.ok()) {
     status_ = buffer.error();
     return {};
@@ -92,7 +132,7 @@ MemoryRef DeviceMemory::put(const void* from, int64_t bytes) {
   const MemoryRef here{&buffers_.back(), 0};
   if (from == nullptr || bytes == 0) return here;
   Buffer view = host_view(from, bytes);
-  if (Status copied = subject_.backend->transfer(subject_.device, here, {&view, 0}, Bytes{bytes}); !copied.ok())
+  if (Status copied = subject_.backend->transfer(subject_.memory_device, here, {&view, 0}, Bytes{bytes}); !copied.ok())
     status_ = copied;
   return here;
 }
@@ -100,7 +140,7 @@ MemoryRef DeviceMemory::put(const void* from, int64_t bytes) {
 void DeviceMemory::copy_out(MemoryRef from, void* to, int64_t bytes) {
   if (!from || bytes == 0) return;
   Buffer view = host_view(to, bytes);
-  if (Status copied = subject_.backend->transfer(subject_.device, {&view, 0}, from, Bytes{bytes}); !copied.ok())
+  if (Status copied = subject_.backend->transfer(subject_.memory_device, {&view, 0}, from, Bytes{bytes}); !copied.ok())
     status_ = copied;
 }
 
@@ -118,9 +158,10 @@ Status perform(const Subject& subject, Task task, Operands operands) {
   return subject.backend->wait(subject.device, *ticket, subject.soon());
 }
 
-std::unique_ptr<SmallWork> small_work(const Subject& subject) {
-  if (subject.declaration->computes && subject.is_storage()) return std::make_unique<LoadWork>(subject);
-  if (subject.declaration->computes) return std::make_unique<LayerWork>(subject);
+std::unique_ptr<SmallWork> small_work(const Subject& subject, int variant) {
+  if (subject.is_link()) return std::make_unique<MoveWork>(subject, variant);
+  if (subject.declaration->computes && subject.is_storage()) return std::make_unique<LoadWork>(subject, variant);
+  if (subject.declaration->computes) return std::make_unique<LayerWork>(subject, variant);
   auto work = std::make_unique<SmallWork>();
   work->task.cost.op = subject.is_storage() ? Op::kLoadShards : Op::kLayer;
   work->task.cost.tokens = 32;

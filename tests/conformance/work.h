@@ -2,13 +2,16 @@
 #pragma once
 
 #include <deque>
+#include <memory>
+#include <string>
 #include <vector>
 
 #include "tests/conformance/subject.h"
 
 namespace tessera::conformance {
 
-// Buffers of one device, released at the end. A failed call leaves its reason in `error`.
+// Buffers of one device (of a link: of the device that it serves), released at the end. A failed call leaves its reason in
+// `status`.
 class DeviceMemory {
  public:
   explicit DeviceMemory(const Subject& subject) : subject_(subject) {}
@@ -38,13 +41,20 @@ class DeviceMemory {
 // Submits and waits to the end, with the workspace that estimate() asks for.
 Status perform(const Subject& subject, Task task, Operands operands);
 
-// A valid task with its operands: a load for storage, a layer for what computes, an empty layer for what only pretends.
+// A valid task with its operands: a load for storage, a layer for what computes, a transfer for a link, an empty layer for
+// what only pretends.
 struct SmallWork {
   virtual ~SmallWork() = default;
   Task task;
   Operands operands;
   Status ready;
+  // After the task: what is wrong with what it made; empty where nothing is.
+  virtual std::string wrong() { return ""; }
 };
-std::unique_ptr<SmallWork> small_work(const Subject& subject);
+// `variant` (0, 1, ...): others give other results.
+std::unique_ptr<SmallWork> small_work(const Subject& subject, int variant = 0);
+
+// A buffer of plain host memory that is not the device's: what Transfer tasks have at one end.
+Buffer host_view(const void* memory, int64_t bytes);
 
 }  // namespace tessera::conformance
