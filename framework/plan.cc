@@ -17,6 +17,31 @@ Bytes Residency::total() const {
   return sum;
 }
 
+Bytes Residency::charged_to(const Platform& platform, MemoryId memory) const {
+  Bytes sum;
+  for (const ResidentShard& shard : shards)
+    if (platform.memory(shard.space) == memory) sum += shard.bytes;
+  return sum;
+}
+
+bool serves(const Platform& platform, DeviceId device, const ResidentShard& held) {
+  const SpaceId space = platform.space(device);
+  return held.space == space || (held.space == kHostSpace && !held.decoded);
+}
+
+bool Plan::uses(const Platform& platform, const ResidentShard& held) const {
+  if (held.id.layer >= depth || held.bits == kAbsent || bits_of(held.id) != held.bits) return false;
+  const std::optional<int> part = part_of(held.id);
+  return part && serves(platform, placement[held.id.layer][*part].device, held);
+}
+
+std::optional<int> Plan::part_of(ShardId id) const {
+  const std::vector<LayerPart>& parts = placement[id.layer];
+  for (size_t k = 0; k < parts.size(); ++k)
+    if ((parts[k].slices >> id.slice & 1) != 0) return static_cast<int>(k);
+  return std::nullopt;
+}
+
 SliceMask Plan::slice_set(int layer) const {
   SliceMask set = 0;
   for (int j = 0; j < slices; ++j)

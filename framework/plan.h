@@ -1,6 +1,7 @@
 // The answer of a policy: what to load, at which bits, in which order, and where to compute.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -19,14 +20,20 @@ struct ResidentShard {
   ShardId id;
   Bits bits = kAbsent;
   bool decoded = false;
-  Bytes bytes;  // that it occupies as held
+  Bytes bytes;                 // that it occupies as held
+  SpaceId space = kHostSpace;  // where
 };
 struct Residency {
   std::vector<ResidentShard> shards;  // sorted by id
   std::vector<int> exits;             // depths whose exit head is held
   const ResidentShard* find(ShardId id) const;
-  Bytes total() const;  // of shards
+  Bytes total() const;                                                // of shards, wherever they are held
+  Bytes charged_to(const Platform& platform, MemoryId memory) const;  // of shards
 };
+
+// Whether a device can compute with what is held: it lies where the device's operands do, or coded in host memory, from
+// where a Transfer task takes it over.
+bool serves(const Platform& platform, DeviceId device, const ResidentShard& held);
 
 // Part of a layer on one device. A layer with one part runs fused.
 struct LayerPart {
@@ -42,11 +49,12 @@ struct PlannedLoad {
 };
 
 struct Prediction {
-  Duration latency;   // at the plan's quantile: what the budget is held against
-  Duration expected;  // at the middle of the cost models: what a measurement should come near (scheduler)
-  Bytes peak;         // most bytes accounted at once
-  Bytes io;           // bytes read
-  Micro accuracy;     // meaningful only where the model is profiled
+  Duration latency;          // at the plan's quantile: what the budget is held against
+  Duration expected;         // at the middle of the cost models: what a measurement should come near (scheduler)
+  Bytes peak;                // most bytes accounted at once in the host's memory
+  std::vector<Bytes> peaks;  // the same by memory of the platform, [0] is the host's
+  Bytes io;                  // bytes read
+  Micro accuracy;            // meaningful only where the model is profiled
   bool accuracy_known = false;
   Micro loss;
   Joules energy;
@@ -63,8 +71,10 @@ struct Plan {
   int slices = 0;                                 // M of the model: row length of `bits`
   std::vector<Bits> bits;                         // [depth][M]
   std::vector<std::vector<LayerPart>> placement;  // [depth]
-  std::vector<PlannedLoad> loads;                 // in the order in which they are issued; residents are not loaded
-  std::vector<ShardId> keep;                      // in the preload buffer after the request (shards at bits[] of this plan)
+  // Embeds, joins split layers and runs the exit head; none: each on its layer's first part's device.
+  std::optional<DeviceId> home;
+  std::vector<PlannedLoad> loads;  // in the order in which they are issued; residents are not loaded
+  std::vector<ShardId> keep;       // in the preload buffer after the request (shards at bits[] of this plan)
   // What is resident and this plan has no use for stays as it is held, and counts: shards of slices and layers that are
   // absent here, exit heads of other depths. Otherwise it is dropped before the run. Shards held at other bits than bits[]
   // always are.
@@ -76,6 +86,10 @@ struct Plan {
   std::vector<PlanReason> explain;
 
   Bits bits_of(ShardId id) const { return bits[static_cast<size_t>(id.layer) * slices + id.slice]; }
+  // Whether the plan computes with what is held, as it is held.
+  bool uses(const Platform& platform, const ResidentShard& held) const;
+  // The place of the part that computes the shard among its layer's; nothing where none does.
+  std::optional<int> part_of(ShardId id) const;
   SliceMask slice_set(int layer) const;
   int width() const;                            // widest layer
   double mean_bits() const;                     // over present shards, exact counted as 32

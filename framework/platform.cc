@@ -27,6 +27,13 @@ std::optional<DeviceId> Platform::find(std::string_view device) const {
   return std::nullopt;
 }
 
+DeviceId Platform::link_of(DeviceId device) const {
+  const std::string& link = devices[device].link;
+  if (link.empty()) return device;
+  const std::optional<DeviceId> found = find(link);
+  return found && devices[*found].available ? *found : device;
+}
+
 std::optional<DeviceId> Platform::first(DeviceKind kind) const {
   for (size_t d = 0; d < devices.size(); ++d)
     if (devices[d].kind == kind && devices[d].available) return static_cast<DeviceId>(d);

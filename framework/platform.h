@@ -48,6 +48,12 @@ struct Platform {
   std::vector<MemoryDescription> memories{{"host", kUnlimited}};
 
   std::optional<DeviceId> find(std::string_view name) const;
+  // Where a device's operands lie: its own buffers, or host memory.
+  SpaceId space(DeviceId device) const { return devices[device].own_buffers ? device : kHostSpace; }
+  // The memory that a space is charged to.
+  MemoryId memory(SpaceId space) const { return space == kHostSpace ? MemoryId{0} : devices[space].memory; }
+  // The device that takes weights over into a device's own buffers: its link, or itself.
+  DeviceId link_of(DeviceId device) const;
   // The first available device of a kind.
   std::optional<DeviceId> first(DeviceKind kind) const;
 };

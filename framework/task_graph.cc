@@ -53,6 +53,27 @@ Status check_task(const Task& task) {
   return {};
 }
 
+// "take over L3 6b [0-5]", "x up L3", "partial down L3"
+std::string transfer_text(const Task& t) {
+  const std::string layer = t.layer < 0 ? "" : " L" + std::to_string(t.layer);
+  const std::string way = t.cost.to_host ? " down" : " up";
+  switch (t.payload) {
+    case Payload::kWeights:
+      return "take over" + layer + ' ' + std::to_string(t.bits) + "b " + slices_text(t.slice_set);
+    case Payload::kHidden:
+      return "x" + way + layer;
+    case Payload::kAttended:
+      return "y" + way + layer;
+    case Payload::kPartial:
+      return "partial" + way + layer;
+    case Payload::kLogits:
+      return "logits" + way;
+    case Payload::kNone:
+      break;
+  }
+  return "transfer" + layer;
+}
+
 }  // namespace
 
 std::span<const TaskId> TaskGraph::successors(TaskId id) const {
@@ -111,7 +132,7 @@ std::string TaskGraph::name(TaskId id) const {
     case Op::kLoadExit:
       return "load exit" + depth_text(t);
     case Op::kTransfer:
-      return "transfer" + (t.layer < 0 ? "" : layer);
+      return transfer_text(t);
     case Op::kEmbed:
       return "embed";
     case Op::kLayer:

@@ -61,6 +61,9 @@ class Draw {
     for (int l = 0; l < depth; ++l) draw_layer(bits, l, mixed_widths ? pick(choices_.widths) : width);
     Plan plan = assemble(view_, view_.residency, choices_.device, depth, std::move(bits));
     for (int l = 0; l < depth; ++l) place(plan, l);
+    plan.home.reset();
+    if (dice_.one_in(2)) plan.home = dice_.of(view_.compute_devices);
+    list_loads(view_, view_.residency, plan);
     split_loads(plan);
     reorder_loads(plan);
     plan.pipelined = !dice_.one_in(4);

@@ -44,11 +44,12 @@ Residency whole_submodel(const ModelShape& shape, Size size, Form form) {
   return out;
 }
 
-// Best form first.
-std::vector<Form> forms(const Choices& choices, const std::string& allowed) {
+// Best form first. Only host memory holds decoded weights: over a link they would be many times the bytes.
+std::vector<Form> forms(const PlanningView& view, const Choices& choices, const std::string& allowed) {
   std::vector<Form> out;
-  if (allowed != "coded") out.push_back({choices.ladder.back(), true});
-  if (allowed != "decoded")
+  const bool link = view.platform.space(choices.device) != kHostSpace;
+  if (allowed != "coded" && !link) out.push_back({choices.ladder.back(), true});
+  if (allowed != "decoded" || link)
     for (auto bits = choices.ladder.rbegin(); bits != choices.ladder.rend(); ++bits) out.push_back({*bits, false});
   return out;
 }
@@ -79,7 +80,7 @@ class Preload final : public Policy {
     Residency best;
     Status bug;
     largest_size(choices, [&](Size size) {
-      for (const Form& candidate : forms(choices, form)) {
+      for (const Form& candidate : forms(view, choices, form)) {
         Residency residency = whole_submodel(view.shape, size, candidate);
         Trials trials(view, residency);
         Plan plan = resident_plan(view, residency, choices, size);
@@ -94,7 +95,7 @@ class Preload final : public Policy {
     TESSERA_TRY(bug);
     if (!best.shards.empty()) return best;
     std::vector<Residency> smallest;
-    for (const Form& candidate : forms(choices, form))
+    for (const Form& candidate : forms(view, choices, form))
       smallest.push_back(whole_submodel(view.shape, {choices.depths.front(), choices.widths.front()}, candidate));
     return best_residency(std::move(smallest), [&](const Residency& residency) {
       Trials trials(view, residency);

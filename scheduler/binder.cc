@@ -20,68 +20,110 @@ void for_each_slice(SliceMask set, Visit visit) {
 
 RequestBinder::RequestBinder(const BinderInputs& inputs)
     : store_(inputs.store),
+      platform_(inputs.platform),
       plan_(inputs.plan),
       graph_(inputs.graph),
       sizes_(inputs.buffers),
       arena_(inputs.arena),
+      pool_(inputs.pool),
       residents_(inputs.residents),
       ids_(inputs.ids),
       types_(inputs.types),
       bound_(inputs.graph.size()),
       shards_(inputs.plan.bits.size()),
+      staged_(inputs.plan.bits.size()),
       kept_(inputs.plan.bits.size()),
       starts_{0, static_cast<int32_t>(inputs.ids.size())} {
-  for (const ShardId id : plan_.keep) kept_[static_cast<size_t>(id.layer) * plan_.slices + id.slice] = true;
+  for (const ShardId id : plan_.keep) kept_[index(id.layer, id.slice)] = true;
   for (const ResidentShard& held : residents_.residency().shards) {
-    if (held.id.layer >= plan_.depth || plan_.bits_of(held.id) != held.bits) continue;
-    shard(held.id.layer, held.id.slice).buffer = residents_.find(held.id)->buffer;
+    if (!plan_.uses(platform_, held)) continue;
+    const DeviceId device = plan_.placement[held.id.layer][*plan_.part_of(held.id)].device;
+    const bool in_place = held.space == platform_.space(device);
+    Piece& piece = in_place ? shard(held.id.layer, held.id.slice) : staged(held.id.layer, held.id.slice);
+    piece.buffer = residents_.find(held.id)->buffer;
+    piece.bytes = held.bytes.n;
+    piece.space = held.space;
+    piece.decoded = held.decoded;
   }
   if (const ResidencyBuffer::Held* held = residents_.find_exit(plan_.depth); held != nullptr) exit_.buffer = held->buffer;
-  int part = 0;
-  for (const Task& task : graph_.tasks()) {
-    const bool is_part = task.cost.op == Op::kAttentionPart || task.cost.op == Op::kFfnPart;
-    if (task.cost.op == Op::kCombine) part = 0;
-    bound_[task.id].part = is_part ? part++ : 0;
-  }
 }
 
 RequestBinder::~RequestBinder() {
-  for (Piece& piece : shards_) give_back(piece);
+  for (std::vector<Piece>* pieces : {&shards_, &staged_})
+    for (Piece& piece : *pieces) give_back(piece);
   for (Piece* piece : {&rows_, &exit_, &fixed_}) give_back(*piece);
+  for (auto& [device, piece] : own_fixed_) give_back(piece);
 }
 
 Status RequestBinder::prepare() {
-  const int64_t bytes = sizes_.total().n;
+  const int64_t bytes = sizes_.host_total().n;
   TESSERA_ASSIGN(fixed_.buffer.host, arena_.allocate(bytes));
   fixed_.buffer.bytes = {bytes};
+  fixed_.bytes = bytes;
   fixed_.owned = true;
-  attended_at_ = sizes_.hidden;
-  partials_at_ = attended_at_ + sizes_.attended;
-  partial_bytes_ = align_up({static_cast<int64_t>(ids_.size()) * store_.shape().hidden * 8}, 64).n;
-  logits_at_ = partials_at_ + sizes_.partials;
-  int64_t at = logits_at_ + sizes_.logits;
-  for (const int64_t workspace : sizes_.workspace) {
-    workspace_at_.push_back(at);
-    at += workspace;
+  int64_t host_at = sizes_.host.total();
+  for (size_t d = 0; d < sizes_.workspace.size(); ++d) {
+    const auto own = sizes_.own.find(static_cast<DeviceId>(d));
+    workspace_at_.push_back(own == sizes_.own.end() ? host_at : own->second.total());
+    if (own == sizes_.own.end()) host_at += sizes_.workspace[d];
   }
+  for (const auto& [device, buffers] : sizes_.own)
+    TESSERA_TRY(take_device_piece(own_fixed_[device], device, sizes_.own_total(device).n));
   return {};
+}
+
+Status RequestBinder::take_device_piece(Piece& piece, DeviceId device, int64_t bytes) {
+  TESSERA_ASSIGN(piece.buffer, pool_.take(device, bytes));
+  piece.bytes = bytes;
+  piece.space = device;
+  piece.owned = true;
+  return {};
+}
+
+MemoryRef RequestBinder::at(SpaceId space, Payload payload, int part) {
+  const SpaceBuffers& sizes = space == kHostSpace ? sizes_.host : sizes_.own.at(space);
+  int64_t offset = 0;
+  if (payload >= Payload::kAttended) offset += sizes.hidden;
+  if (payload >= Payload::kPartial) offset += sizes.attended;
+  if (payload == Payload::kPartial)
+    offset += part * align_up({static_cast<int64_t>(ids_.size()) * store_.shape().hidden * 8}, 64).n;
+  if (payload == Payload::kLogits) offset += sizes.partials;
+  return {space == kHostSpace ? &fixed_.buffer : &own_fixed_.at(space).buffer, offset};
+}
+
+MemoryRef RequestBinder::workspace(DeviceId device) {
+  const SpaceId space = platform_.space(device);
+  return {space == kHostSpace ? &fixed_.buffer : &own_fixed_.at(space).buffer, workspace_at_[device]};
 }
 
 Result<Operands> RequestBinder::bind(const Task& task) {
   Bound& bound = bound_[task.id];
   if (task.kind == TaskKind::kLoad) return bind_load(task, bound);
+  if (task.kind == TaskKind::kCompute) return bind_compute(task, bound);
+  Operands out;
+  out.shape = &store_.shape();
+  TESSERA_TRY(bind_transfer(task, bound, out));
+  return out;
+}
+
+Result<Operands> RequestBinder::bind_compute(const Task& task, Bound& bound) {
+  const SpaceId space = platform_.space(task.cost.device);
   Operands out;
   out.shape = &store_.shape();
   out.batch.starts = starts_;
-  out.workspace = fixed_at(workspace_at_[task.cost.device]);
+  out.workspace = workspace(task.cost.device);
   out.workspace_bytes = sizes_.workspace[task.cost.device];
-  out.input = out.output = fixed_at(0);
+  out.input = out.output = at(space, Payload::kHidden);
   if (task.layer >= 0) out.residents = &store_.layer_residents(task.layer);
   switch (task.cost.op) {
     case Op::kEmbed:
-      return bind_embed(out);
+      bind_embed(out);
+      return out;
     case Op::kExit:
-      return bind_exit_head(out);
+      exit_refs_ = store_.exit_refs(exit_.buffer.host);
+      out.exit = &exit_refs_;
+      out.output = at(space, Payload::kLogits);
+      return out;
     case Op::kCombine:
       bind_combine(task, bound, out);
       return out;
@@ -93,6 +135,29 @@ Result<Operands> RequestBinder::bind(const Task& task) {
     default:
       return Error{ErrorCode::kInternal, graph_.name(task.id) + ": no operands for such a task"};
   }
+}
+
+Status RequestBinder::bind_transfer(const Task& task, Bound& bound, Operands& out) {
+  if (task.payload == Payload::kWeights) {
+    TESSERA_TRY(bind_weights(task, bound));
+  } else {
+    const MemoryRef host = at(kHostSpace, task.payload, task.part), device = at(task.space, task.payload, task.part);
+    bound.moves.push_back({task.cost.to_host ? host : device, task.cost.to_host ? device : host, {task.cost.bytes}});
+  }
+  out.moves = bound.moves;
+  return {};
+}
+
+// Coded shards go from host memory, staged there or resident, into buffers of their device.
+Status RequestBinder::bind_weights(const Task& task, Bound& bound) {
+  Status status;
+  for_each_slice(task.slice_set, [&](int slice) {
+    Piece& from = staged(task.layer, slice);
+    Piece& to = shard(task.layer, slice);
+    if (status.ok()) status = take_device_piece(to, task.space, from.bytes);
+    if (status.ok()) bound.moves.push_back({{&to.buffer, 0}, {&from.buffer, 0}, {from.bytes}});
+  });
+  return status;
 }
 
 Result<Operands> RequestBinder::bind_load(const Task& task, Bound& bound) {
@@ -120,17 +185,31 @@ Status RequestBinder::read_into(Bound& bound, const Extent& extent, Piece& piece
   return {};
 }
 
+// Whether the shard is loaded into host memory for a device that computes elsewhere.
+bool RequestBinder::staged_by_host(int layer, int slice) const {
+  const ShardId id{static_cast<int16_t>(layer), static_cast<int16_t>(slice)};
+  return platform_.space(plan_.placement[layer][*plan_.part_of(id)].device) != kHostSpace;
+}
+
 Status RequestBinder::bind_shards(const Task& task, Bound& bound) {
-  TESSERA_ASSIGN(std::byte * at, arena_.allocate(task.reserve));
+  std::byte* host = nullptr;
+  if (task.space == kHostSpace) { TESSERA_ASSIGN(host, arena_.allocate(task.reserve)); }
   Status status;
   for_each_slice(task.slice_set, [&](int slice) {
     const ShardId id{task.layer, static_cast<int16_t>(slice)};
-    Piece& piece = shard(task.layer, slice);
-    piece.buffer.host = at;
-    piece.buffer.bytes = store_.shape().bytes_of(id, task.bits);
-    piece.owned = true;
-    at += piece.buffer.bytes.n;
-    const Status added = read_into(bound, store_.shard(id, task.bits), piece, 0, piece.buffer.bytes.n);
+    const int64_t bytes = store_.shape().bytes_of(id, task.bits).n;
+    const bool stage = host != nullptr && staged_by_host(task.layer, slice);
+    Piece& piece = stage ? staged(task.layer, slice) : shard(task.layer, slice);
+    if (host != nullptr) {
+      piece.buffer.host = host;
+      piece.buffer.bytes = {bytes};
+      piece.bytes = bytes;
+      piece.owned = true;
+      host += bytes;
+    } else if (status.ok()) {
+      status = take_device_piece(piece, task.space, bytes);
+    }
+    const Status added = status.ok() ? read_into(bound, store_.shard(id, task.bits), piece, 0, bytes) : status;
     if (status.ok()) status = added;
   });
   return status;
@@ -153,6 +232,7 @@ Status RequestBinder::bind_rows(const Task& task, Bound& bound) {
                                            " bytes; " + std::to_string(task.reserve) + " were reserved"};
   TESSERA_ASSIGN(rows_.buffer.host, arena_.allocate(bytes));
   rows_.buffer.bytes = {bytes};
+  rows_.bytes = bytes;
   rows_.owned = true;
   for (const auto& [where, block] : blocks) TESSERA_TRY(read_into(bound, *block.first, rows_, block.second, bytes));
   for (size_t i = 0; i < rows.size(); ++i) {
@@ -165,53 +245,46 @@ Status RequestBinder::bind_rows(const Task& task, Bound& bound) {
 Status RequestBinder::bind_exit(const Task& task, Bound& bound) {
   TESSERA_ASSIGN(exit_.buffer.host, arena_.allocate(task.reserve));
   exit_.buffer.bytes = {task.reserve};
+  exit_.bytes = task.reserve;
   exit_.owned = true;
   return read_into(bound, store_.exit(plan_.depth), exit_, 0, task.reserve);
 }
 
-Operands RequestBinder::bind_embed(Operands out) {
+void RequestBinder::bind_embed(Operands& out) {
   for (const int32_t type : types_) token_type_.push_back(store_.token_type(type));
   row_refs_ = {store_.exact_type(),         word_, position_, token_type_, store_.embedding_norm_weight(),
                store_.embedding_norm_bias()};
   out.rows = &row_refs_;
   out.input = {};
-  return out;
-}
-
-Operands RequestBinder::bind_exit_head(Operands out) {
-  exit_refs_ = store_.exit_refs(exit_.buffer.host);
-  out.exit = &exit_refs_;
-  out.output = fixed_at(logits_at_);
-  return out;
 }
 
 void RequestBinder::bind_layer(const Task& task, Bound& bound, Operands& out) {
   for_each_slice(task.slice_set, [&](int slice) {
-    const ShardId id{task.layer, static_cast<int16_t>(slice)};
     Piece& piece = shard(task.layer, slice);
-    const ResidencyBuffer::Held* held = piece.owned ? nullptr : residents_.find(id);
     WeightRef weight;
     weight.slice = slice;
-    weight.bits = plan_.bits_of(id);
-    weight.form = held != nullptr && held->decoded ? WeightForm::kDecoded : WeightForm::kCoded;
+    weight.bits = plan_.bits_of({task.layer, static_cast<int16_t>(slice)});
+    weight.form = piece.decoded ? WeightForm::kDecoded : WeightForm::kCoded;
     weight.exact_type = store_.exact_type();
     weight.data = {&piece.buffer, 0};
-    weight.bytes = piece.buffer.bytes.n;
+    weight.bytes = piece.bytes;
     bound.weights.push_back(weight);
   });
   out.weights = bound.weights;
   if (task.cost.op == Op::kLayer) return;
-  if (task.cost.op == Op::kFfnPart) out.input = fixed_at(attended_at_);
-  out.output = partial(bound.part);
+  const SpaceId space = platform_.space(task.cost.device);
+  if (task.cost.op == Op::kFfnPart) out.input = at(space, Payload::kAttended);
+  out.output = at(space, Payload::kPartial, task.part);
 }
 
 void RequestBinder::bind_combine(const Task& task, Bound& bound, Operands& out) {
+  const SpaceId space = platform_.space(task.cost.device);
   const int parts = static_cast<int>(plan_.placement[task.layer].size());
-  for (int k = 0; k < parts; ++k) bound.partials.push_back(partial(k));
+  for (int k = 0; k < parts; ++k) bound.partials.push_back(at(space, Payload::kPartial, k));
   out.partials = bound.partials;
   const bool attention = task.cost.slices == 0;
-  out.input = attention ? fixed_at(0) : fixed_at(attended_at_);
-  out.output = attention ? fixed_at(attended_at_) : fixed_at(0);
+  out.input = at(space, attention ? Payload::kHidden : Payload::kAttended);
+  out.output = at(space, attention ? Payload::kAttended : Payload::kHidden);
 }
 
 void RequestBinder::ended(const Task& task, TaskState state) {
@@ -220,7 +293,10 @@ void RequestBinder::ended(const Task& task, TaskState state) {
   const bool done = state == TaskState::kDone;
   switch (task.cost.op) {
     case Op::kLoadShards:
-      if (!done) for_each_slice(task.slice_set, [&](int slice) { give_back(shard(task.layer, slice)); });
+      if (!done)
+        for_each_slice(task.slice_set, [&](int slice) {
+          for (Piece* piece : {&shard(task.layer, slice), &staged(task.layer, slice)}) give_back(*piece);
+        });
       return;
     case Op::kLoadRows:
       if (!done) give_back(rows_);
@@ -231,11 +307,17 @@ void RequestBinder::ended(const Task& task, TaskState state) {
     case Op::kEmbed:
       give_back(rows_);
       return;
-    case Op::kLayer:
-      if (done) give_back_layer(task.layer);
+    case Op::kTransfer:
+      if (done && task.payload == Payload::kWeights)
+        for_each_slice(task.slice_set, [&](int slice) {
+          Piece& from = staged(task.layer, slice);
+          if (!from.owned) drop_resident({task.layer, static_cast<int16_t>(slice)});
+          give_back(from);
+        });
       return;
-    case Op::kCombine:
-      if (done && task.cost.slices == 1) give_back_layer(task.layer);
+    case Op::kLayer:
+    case Op::kFfnPart:
+      if (done) give_back_part(task);
       return;
     default:
       return;
@@ -248,7 +330,7 @@ void RequestBinder::keep() {
       Piece& piece = shard(l, j);
       if (!piece.owned) continue;
       const ShardId id{static_cast<int16_t>(l), static_cast<int16_t>(j)};
-      residents_.hold(id, plan_.bits_of(id), false, piece.buffer.host, piece.buffer.bytes.n);
+      residents_.hold(id, {piece.buffer, piece.space, plan_.bits_of(id), false, piece.bytes});
       piece.owned = false;
     }
   if (exit_.owned) residents_.hold_exit(plan_.depth, exit_.buffer.host, exit_.buffer.bytes.n);
@@ -256,26 +338,35 @@ void RequestBinder::keep() {
 }
 
 std::vector<float> RequestBinder::logits() const {
-  const float* at = reinterpret_cast<const float*>(fixed_.buffer.host + logits_at_);
+  const int64_t offset = sizes_.host.total() - sizes_.host.logits;
+  const float* at = reinterpret_cast<const float*>(fixed_.buffer.host + offset);
   return {at, at + store_.shape().labels};
 }
 
 void RequestBinder::give_back(Piece& piece) {
   if (!piece.owned) return;
-  arena_.release(piece.buffer.host, piece.buffer.bytes.n);
+  if (piece.space == kHostSpace)
+    arena_.release(piece.buffer.host, piece.bytes);
+  else
+    pool_.give(piece.space, piece.buffer);
   piece = {};
 }
 
-// The layer was the last to need them; what the plan keeps stays, owned by the request or by the residents.
-void RequestBinder::give_back_layer(int layer) {
-  for (int j = 0; j < plan_.slices; ++j) {
-    if (kept_[static_cast<size_t>(layer) * plan_.slices + j]) continue;
-    Piece& piece = shard(layer, j);
+void RequestBinder::drop_resident(ShardId id) {
+  const std::lock_guard lock(residents_mutex_);
+  residents_.drop(id);
+}
+
+// The part was the last to need them; what the plan keeps stays, owned by the request or by the residents.
+void RequestBinder::give_back_part(const Task& task) {
+  for_each_slice(task.slice_set, [&](int slice) {
+    if (kept_[index(task.layer, slice)]) return;
+    Piece& piece = shard(task.layer, slice);
     if (piece.owned)
       give_back(piece);
-    else if (piece.buffer.host != nullptr)
-      residents_.drop({static_cast<int16_t>(layer), static_cast<int16_t>(j)});
-  }
+    else if (piece.bytes > 0)
+      drop_resident({task.layer, static_cast<int16_t>(slice)});
+  });
 }
 
 }  // namespace tessera

@@ -2,10 +2,13 @@
 #pragma once
 
 #include <atomic>
+#include <map>
+#include <mutex>
 #include <vector>
 
 #include "framework/executor.h"
 #include "scheduler/binder_arena.h"
+#include "scheduler/device_pool.h"
 #include "scheduler/residency_buffer.h"
 #include "shards/graph_builder.h"
 #include "shards/store.h"
@@ -15,10 +18,12 @@ namespace tessera {
 // What the binder works with; outlives it.
 struct BinderInputs {
   const Store& store;
+  const Platform& platform;
   const Plan& plan;
   const TaskGraph& graph;
   const RequestBuffers& buffers;
   HostArena& arena;
+  DevicePool& pool;
   ResidencyBuffer& residents;
   const std::vector<int32_t>& ids;    // [T]
   const std::vector<int32_t>& types;  // [T]
@@ -47,48 +52,63 @@ class RequestBinder final : public TaskBinder {
   Bytes io() const { return io_; }
 
  private:
-  // A piece of the arena that this request owns, or a resident's.
+  // A piece of the arena or a device's buffer that this request owns, or a resident's.
   struct Piece {
     Buffer buffer;
-    bool owned = false;  // by this request
+    int64_t bytes = 0;
+    SpaceId space = kHostSpace;
+    bool owned = false;    // by this request
+    bool decoded = false;  // of a resident
   };
   // A task's operands live here from bind to ended.
   struct Bound {
     std::vector<ReadRequest> reads;
     std::vector<WeightRef> weights;
     std::vector<MemoryRef> partials;
-    int part = 0;  // of a part: its place among its layer's
+    std::vector<Move> moves;
   };
-  Piece& shard(int layer, int slice) { return shards_[static_cast<size_t>(layer) * plan_.slices + slice]; }
+  size_t index(int layer, int slice) const { return static_cast<size_t>(layer) * plan_.slices + slice; }
+  // Where the shard's part computes with it, and where it lies in host memory until its device's link has taken it over.
+  Piece& shard(int layer, int slice) { return shards_[index(layer, slice)]; }
+  Piece& staged(int layer, int slice) { return staged_[index(layer, slice)]; }
+  bool staged_by_host(int layer, int slice) const;
   Result<Operands> bind_load(const Task& task, Bound& bound);
   Status read_into(Bound& bound, const Extent& extent, Piece& piece, int64_t offset, int64_t room) const;
   Status bind_shards(const Task& task, Bound& bound);
   Status bind_rows(const Task& task, Bound& bound);
   Status bind_exit(const Task& task, Bound& bound);
+  Status bind_transfer(const Task& task, Bound& bound, Operands& out);
+  Status bind_weights(const Task& task, Bound& bound);
+  Result<Operands> bind_compute(const Task& task, Bound& bound);
   void bind_layer(const Task& task, Bound& bound, Operands& out);
   void bind_combine(const Task& task, Bound& bound, Operands& out);
-  Operands bind_embed(Operands out);
-  Operands bind_exit_head(Operands out);
-  MemoryRef partial(int part) { return fixed_at(partials_at_ + part * partial_bytes_); }
-  MemoryRef fixed_at(int64_t offset) { return {&fixed_.buffer, offset}; }
+  void bind_embed(Operands& out);
+  Status take_device_piece(Piece& piece, DeviceId device, int64_t bytes);
+  // A value in a space's buffers.
+  MemoryRef at(SpaceId space, Payload payload, int part = 0);
+  MemoryRef workspace(DeviceId device);
   void give_back(Piece& piece);
-  void give_back_layer(int layer);
+  void give_back_part(const Task& task);
+  void drop_resident(ShardId id);
 
   const Store& store_;
+  const Platform& platform_;
   const Plan& plan_;
   const TaskGraph& graph_;
   const RequestBuffers& sizes_;
   HostArena& arena_;
+  DevicePool& pool_;
   ResidencyBuffer& residents_;
+  std::mutex residents_mutex_;  // lanes drop residents
   const std::vector<int32_t>& ids_;
   const std::vector<int32_t>& types_;
 
-  std::vector<Bound> bound_;   // by task
-  std::vector<Piece> shards_;  // [depth][M]
-  std::vector<bool> kept_;     // [depth][M]
+  std::vector<Bound> bound_;            // by task
+  std::vector<Piece> shards_, staged_;  // [depth][M]
+  std::vector<bool> kept_;              // [depth][M]
   Piece rows_, exit_, fixed_;
-  int64_t attended_at_ = 0, partials_at_ = 0, partial_bytes_ = 0, logits_at_ = 0;
-  std::vector<int64_t> workspace_at_;  // by device
+  std::map<DeviceId, Piece> own_fixed_;  // of devices with buffers of their own
+  std::vector<int64_t> workspace_at_;    // by device, in the fixed piece of its space
   std::vector<const std::byte*> word_, position_;
   std::vector<const float*> token_type_;
   RowRefs row_refs_;

@@ -47,11 +47,13 @@ Status check_keep(const PlanningView& view, const Plan& plan) {
   for (const ShardId id : plan.keep) {
     const ResidentShard* held = view.residency.find(id);
     const Bits bits = plan.bits_of(id);
+    const SpaceId space = view.platform.space(plan.placement[id.layer][*plan.part_of(id)].device);
+    if (view.platform.memory(space) != 0) continue;  // a device's own memory bounds what it keeps
     kept += held != nullptr && held->bits == bits ? held->bytes : view.shape.bytes_of(id, bits);
   }
   for (const ResidentShard& held : view.residency.shards)
-    if (plan.stays(held)) kept += held.bytes;
-  const Bytes room = std::max(view.budgets.preload, view.residency.total());
+    if (plan.stays(held) && view.platform.memory(held.space) == 0) kept += held.bytes;
+  const Bytes room = std::max(view.budgets.preload, view.residency.charged_to(view.platform, 0));
   if (kept > room)
     return illegal("keeps " + std::to_string(kept.n) + " bytes in the preload buffer; its budget is " +
                    std::to_string(view.budgets.preload.n));

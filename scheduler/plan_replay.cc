@@ -10,6 +10,7 @@ Prediction predict(const ReplayContext& context, const Plan& plan, const Lowered
   Prediction out;
   out.latency = timeline.makespan;
   out.peak = timeline.peak.empty() ? Bytes{} : timeline.peak[0];
+  out.peaks = timeline.peak;
   out.io = lowered.io;
   for (const Task& task : lowered.graph.tasks()) out.energy.value += task.estimate.energy.value;
   const AccuracyModel& accuracy = context.accuracy;
@@ -27,7 +28,7 @@ CachedCosts::Packed CachedCosts::pack(const CostKey& key) {
   out[0] = key.device | uint64_t{static_cast<uint8_t>(key.op)} << 8 | uint64_t{key.batch} << 16 |
            uint64_t{key.tokens} << 32 | uint64_t{key.slices} << 48 | uint64_t{key.reads} << 56;
   for (int i = 0; i < 8; ++i) out[1] |= uint64_t{key.bits[i]} << (8 * i);
-  out[2] = key.bits[8] | uint64_t{key.bits[9]} << 8 | uint64_t{key.decoded} << 16;
+  out[2] = key.bits[8] | uint64_t{key.bits[9]} << 8 | uint64_t{key.decoded} << 16 | uint64_t{key.to_host} << 17;
   out[3] = static_cast<uint64_t>(key.bytes);
   return out;
 }
@@ -58,6 +59,14 @@ std::vector<Bytes> memory_capacities(const Platform& platform, Bytes budget) {
   return out;
 }
 
+std::vector<Bytes> held_from_start(Bytes base, const std::vector<Bytes>& residents, const std::vector<Bytes>& fixed) {
+  std::vector<Bytes> held(std::max(residents.size(), fixed.size()));
+  for (size_t m = 0; m < residents.size(); ++m) held[m] += residents[m];
+  for (size_t m = 0; m < fixed.size(); ++m) held[m] += fixed[m];
+  if (!held.empty()) held[0] += base;
+  return held;
+}
+
 Result<Prediction> GraphReplay::replay(const Plan& plan) const {
   return replay_if(plan, context_.memory, context_.residency);
 }
@@ -75,8 +84,8 @@ Result<ReplayedPlan> GraphReplay::replay_under(const Plan& plan, Bytes memory, c
   ReplayedPlan out;
   TESSERA_ASSIGN(out.lowered,
                  lower(context_.shape, plan, residency, context_.platform, context_.storage, costs_, context_.tokens));
-  const Bytes held = context_.base + out.lowered.residents + out.lowered.fixed;
-  TESSERA_ASSIGN(out.timeline, tessera::replay(out.lowered.graph, memory_capacities(context_.platform, memory), {held}));
+  const std::vector<Bytes> held = held_from_start(context_.base, out.lowered.residents, out.lowered.fixed);
+  TESSERA_ASSIGN(out.timeline, tessera::replay(out.lowered.graph, memory_capacities(context_.platform, memory), held));
   out.prediction = predict(context_, plan, out.lowered, out.timeline);
   return out;
 }

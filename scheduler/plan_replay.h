@@ -50,6 +50,9 @@ struct ReplayContext {
 // Bytes that memory m may hold: the request's budget on the host, what the platform says elsewhere.
 std::vector<Bytes> memory_capacities(const Platform& platform, Bytes budget);
 
+// By memory: what a run holds from its start; `base` is the process's own, in the host's.
+std::vector<Bytes> held_from_start(Bytes base, const std::vector<Bytes>& residents, const std::vector<Bytes>& fixed);
+
 // Pure but for the cache; used by one thread at a time.
 class GraphReplay final : public PlanReplay {
  public:

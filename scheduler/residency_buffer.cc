@@ -5,14 +5,8 @@ namespace tessera {
 
 ResidencyBuffer::~ResidencyBuffer() { clear(); }
 
-void ResidencyBuffer::hold(ShardId id, Bits bits, bool decoded, std::byte* at, int64_t bytes) {
+void ResidencyBuffer::hold(ShardId id, const Held& held) {
   drop(id);
-  Held held;
-  held.buffer.host = at;
-  held.buffer.bytes = {bytes};
-  held.bits = bits;
-  held.decoded = decoded;
-  held.bytes = bytes;
   shards_.insert_or_assign(id, held);
   stale_ = true;
 }
@@ -30,7 +24,11 @@ void ResidencyBuffer::hold_exit(int depth, std::byte* at, int64_t bytes) {
 void ResidencyBuffer::drop(ShardId id) {
   const auto it = shards_.find(id);
   if (it == shards_.end()) return;
-  arena_.release(it->second.buffer.host, it->second.bytes);
+  const Held& held = it->second;
+  if (held.space == kHostSpace)
+    arena_.release(held.buffer.host, held.bytes);
+  else if (held.buffer.bytes.n > 0)
+    pool_.give(held.space, held.buffer);
   shards_.erase(it);
   stale_ = true;
 }
@@ -48,8 +46,21 @@ void ResidencyBuffer::clear() {
   while (!exits_.empty()) drop_exit(exits_.rbegin()->first);
 }
 
-void ResidencyBuffer::shrink_to(Bytes budget) {
-  while (!shards_.empty() && residency().total() > budget) drop(shards_.rbegin()->first);
+void ResidencyBuffer::drop_space(SpaceId space) {
+  std::vector<ShardId> there;
+  for (const auto& [id, held] : shards_)
+    if (held.space == space) there.push_back(id);
+  for (const ShardId id : there) drop(id);
+}
+
+void ResidencyBuffer::shrink_to(const Platform& platform, Bytes budget) {
+  std::vector<ShardId> charged;
+  for (const auto& [id, held] : shards_)
+    if (platform.memory(held.space) == 0) charged.push_back(id);
+  while (!charged.empty() && residency().charged_to(platform, 0) > budget) {
+    drop(charged.back());
+    charged.pop_back();
+  }
 }
 
 const Residency& ResidencyBuffer::residency() const {
@@ -84,10 +95,11 @@ void ResidencyBuffer::refresh() const {
   residency_ = {};
   fingerprint_.clear();
   for (const auto& [id, held] : shards_) {
-    residency_.shards.push_back({id, held.bits, held.decoded, {held.bytes}});
+    residency_.shards.push_back({id, held.bits, held.decoded, {held.bytes}, held.space});
     for (const int part : {static_cast<int>(id.layer), static_cast<int>(id.slice), static_cast<int>(held.bits)})
       fingerprint_ += std::to_string(part) + '.';
     fingerprint_ += held.decoded ? 'd' : 'c';
+    if (held.space != kHostSpace) fingerprint_ += '@' + std::to_string(held.space);
   }
   for (const auto& [depth, held] : exits_) {
     residency_.exits.push_back(depth);

@@ -7,32 +7,37 @@
 #include "framework/operands.h"
 #include "framework/plan.h"
 #include "scheduler/binder_arena.h"
+#include "scheduler/device_pool.h"
 
 namespace tessera {
 
-// One thread (between requests); find() also from lanes while a request runs, as nothing else is called then but drop().
+// One thread at a time.
 class ResidencyBuffer {
  public:
   struct Held {
-    Buffer buffer;  // host null in virtual time
+    Buffer buffer;  // empty in virtual time
+    SpaceId space = kHostSpace;
     Bits bits = kAbsent;
     bool decoded = false;
     int64_t bytes = 0;
   };
-  explicit ResidencyBuffer(HostArena& arena) : arena_(arena) {}
+  ResidencyBuffer(HostArena& arena, DevicePool& pool) : arena_(arena), pool_(pool) {}
   ~ResidencyBuffer();
   ResidencyBuffer(const ResidencyBuffer&) = delete;
   ResidencyBuffer& operator=(const ResidencyBuffer&) = delete;
 
-  // Takes pages over from a request. Whatever was held under the name is dropped.
-  void hold(ShardId id, Bits bits, bool decoded, std::byte* at, int64_t bytes);
+  // Takes pages, or a device's buffer, over from a request. Whatever was held under the name is dropped.
+  void hold(ShardId id, const Held& held);
   void hold_exit(int depth, std::byte* at, int64_t bytes);
-  // Pages go back to the arena.
+  // Pages go back to the arena, buffers to the pool.
   void drop(ShardId id);
   void drop_exit(int depth);
   void clear();
-  // Drops whole shards, top layers first and in a layer the last slice first, until at most `budget` bytes are held.
-  void shrink_to(Bytes budget);
+  // What lies in a device's buffers is gone.
+  void drop_space(SpaceId space);
+  // Drops whole shards, top layers first and in a layer the last slice first, until at most `budget` bytes of the host's
+  // memory are held.
+  void shrink_to(const Platform& platform, Bytes budget);
 
   Held* find(ShardId id);
   Held* find_exit(int depth);
@@ -45,6 +50,7 @@ class ResidencyBuffer {
  private:
   void refresh() const;  // of the snapshots below
   HostArena& arena_;
+  DevicePool& pool_;
   std::map<ShardId, Held> shards_;
   std::map<int, Held> exits_;
   mutable bool stale_ = false;

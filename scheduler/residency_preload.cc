@@ -62,7 +62,7 @@ void PreloadBinder::hold_shards(const Task& task) {
       if (const Status held = hold_decoded(id, task.bits, at, bytes); !held.ok() && status_.ok()) status_ = held;
       arena_.release(at, bytes);
     } else {
-      residents_.hold(id, task.bits, false, at, bytes);
+      residents_.hold(id, {{.host = at, .bytes = {bytes}}, kHostSpace, task.bits, false, bytes});
     }
     at += bytes;
   }
@@ -74,7 +74,7 @@ Status PreloadBinder::hold_decoded(ShardId id, Bits bits, const std::byte* coded
   const int64_t size = align_up({static_cast<int64_t>(panels.size() * sizeof(float))}, HostArena::kPage).n;
   TESSERA_ASSIGN(std::byte * at, arena_.allocate(size));
   std::memcpy(at, panels.data(), panels.size() * sizeof(float));
-  residents_.hold(id, bits, true, at, size);
+  residents_.hold(id, {{.host = at, .bytes = {size}}, kHostSpace, bits, true, size});
   return {};
 }
 

@@ -7,6 +7,8 @@
 
 #include "framework/clock.h"
 #include "scheduler/binder.h"
+#include "scheduler/device_pool.h"
+#include "scheduler/plan_replay.h"
 #include "scheduler/residency_preload.h"
 #include "scheduler/session_planner.h"
 
@@ -19,7 +21,13 @@ constexpr Bytes kArenaSlack = mib(2);
 class StoreSession final : public Session {
  public:
   StoreSession(const ModelShape& shape, const Store* store, Machine& machine, Bytes base, SessionPlanner planner)
-      : shape_(shape), store_(store), machine_(machine), base_(base), planner_(std::move(planner)), residents_(arena_) {
+      : shape_(shape),
+        store_(store),
+        machine_(machine),
+        base_(base),
+        planner_(std::move(planner)),
+        pool_(machine.bindings),
+        residents_(arena_, pool_) {
     executor_ = machine.virtual_time ? make_virtual_executor(nullptr) : make_wall_executor(machine.bindings);
   }
 
@@ -31,7 +39,9 @@ class StoreSession final : public Session {
   Result<Answer> run(const RequestOptions& options, const std::vector<int32_t>& ids,
                      const std::vector<int32_t>& types) override;
   const Residency& residency() const override { return residents_.residency(); }
-  Bytes held() const override { return base_ + residents_.residency().total() + residents_.exit_bytes(); }
+  Bytes held() const override {
+    return base_ + residents_.residency().charged_to(machine_.platform, 0) + residents_.exit_bytes();
+  }
   void cancel() override {
     if (running_.load()) cancel_.store(true);
   }
@@ -62,6 +72,7 @@ class StoreSession final : public Session {
   Bytes base_;  // resident parts and tokenizer
   SessionPlanner planner_;
   HostArena arena_;  // before what holds its pages
+  DevicePool pool_;  // likewise
   ResidencyBuffer residents_;
   std::unique_ptr<Executor> executor_;
   Bytes preload_budget_;  // of the last request
@@ -101,7 +112,7 @@ Status StoreSession::check_input(const std::vector<int32_t>& ids, const std::vec
 }
 
 Result<SessionPlanner::Planned> StoreSession::find_plan(const RequestOptions& options, int tokens) {
-  if (options.budgets.preload < preload_budget_) residents_.shrink_to(options.budgets.preload);
+  if (options.budgets.preload < preload_budget_) residents_.shrink_to(machine_.platform, options.budgets.preload);
   preload_budget_ = options.budgets.preload;
   return planner_.plan(options, tokens, situation());
 }
@@ -112,7 +123,7 @@ void StoreSession::drop_unused(const PlannedRequest& planned) {
   const Residency before = residents_.residency();
   const Plan& plan = planned.plan;
   for (const ResidentShard& held : before.shards)
-    if (!plan.stays(held) && (held.id.layer >= plan.depth || plan.bits_of(held.id) != held.bits)) residents_.drop(held.id);
+    if (!plan.stays(held) && !plan.uses(machine_.platform, held)) residents_.drop(held.id);
   for (const int depth : before.exits)
     if (!plan.exit_stays(depth)) residents_.drop_exit(depth);
 }
@@ -137,7 +148,7 @@ Status StoreSession::preload(const RequestOptions& options, int tokens) {
     return {};
   }
   for (const ResidentShard& shard : wanted.shards)
-    residents_.hold(shard.id, shard.bits, shard.decoded, nullptr, shard.bytes.n);
+    residents_.hold(shard.id, {{}, kHostSpace, shard.bits, shard.decoded, shard.bytes.n});
   for (const int depth : wanted.exits) residents_.hold_exit(depth, nullptr, shape_.exit_bytes[depth - 1].n);
   return {};
 }
@@ -164,7 +175,7 @@ Status StoreSession::load_residents(const Residency& wanted) {
 RunLimits StoreSession::limits(const RequestOptions& options, const PlannedRequest& planned) {
   RunLimits limits;
   limits.capacity = memory_capacities(machine_.platform, options.budgets.memory);
-  limits.held = {base_ + planned.residents + planned.buffers.total()};
+  limits.held = held_from_start(base_, planned.residents, planned.fixed);
   limits.cancel = &cancel_;
   return limits;
 }
@@ -198,7 +209,8 @@ Status StoreSession::execute(const RequestOptions& options, const std::vector<in
   answer.report = executor_->run(planned.graph, nullptr, limits(options, planned));
   TESSERA_TRY(answer.report.status);
   answer.io = planned.plan.predicted.io;
-  answer.peak = answer.report.peak.empty() ? Bytes{} : answer.report.peak[0];
+  answer.peaks = answer.report.peak;
+  answer.peak = answer.peaks.empty() ? Bytes{} : answer.peaks[0];
   keep_virtually(planned.plan);
   return {};
 }
@@ -208,8 +220,8 @@ Status StoreSession::execute_bound(const RequestOptions& options, const std::vec
   const PlannedRequest& planned = *answer.planned;
   arena_.set_limit(std::max(Bytes{0}, planned.plan.predicted.peak - base_) + kArenaSlack);
   const RunLimits run_limits = limits(options, planned);
-  auto owned = std::make_unique<RequestBinder>(
-      BinderInputs{*store_, planned.plan, planned.graph, planned.buffers, arena_, residents_, ids, types});
+  auto owned = std::make_unique<RequestBinder>(BinderInputs{*store_, machine_.platform, planned.plan, planned.graph,
+                                                            planned.buffers, arena_, pool_, residents_, ids, types});
   RequestBinder& binder = *owned;  // stays, even where it is left behind
   TESSERA_TRY(binder.prepare());
   answer.report = executor_->run(planned.graph, &binder, run_limits);
@@ -218,7 +230,8 @@ Status StoreSession::execute_bound(const RequestOptions& options, const std::vec
   answer.logits = binder.logits();
   answer.label = static_cast<int>(std::max_element(answer.logits.begin(), answer.logits.end()) - answer.logits.begin());
   answer.io = binder.io();
-  answer.peak = answer.report.peak.empty() ? Bytes{} : answer.report.peak[0];
+  answer.peaks = answer.report.peak;
+  answer.peak = answer.peaks.empty() ? Bytes{} : answer.peaks[0];
   binder.keep();
   return {};
 }
@@ -230,9 +243,12 @@ void StoreSession::keep_virtually(const Plan& plan) {
   const Residency before = residents_.residency();
   for (const ResidentShard& held : before.shards)
     if (!plan.stays(held) && !std::binary_search(keep.begin(), keep.end(), held.id)) residents_.drop(held.id);
-  for (const ShardId id : keep)
-    if (residents_.find(id) == nullptr)
-      residents_.hold(id, plan.bits_of(id), false, nullptr, shape_.bytes_of(id, plan.bits_of(id)).n);
+  for (const ShardId id : keep) {
+    const SpaceId space = machine_.platform.space(plan.placement[id.layer][*plan.part_of(id)].device);
+    const ResidentShard* held = before.find(id);
+    if (held == nullptr || !plan.uses(machine_.platform, *held) || held->space != space)
+      residents_.hold(id, {{}, space, plan.bits_of(id), false, shape_.bytes_of(id, plan.bits_of(id)).n});
+  }
   if (residents_.find_exit(plan.depth) == nullptr)
     residents_.hold_exit(plan.depth, nullptr, shape_.exit_bytes[plan.depth - 1].n);
 }

@@ -58,13 +58,12 @@ Result<SessionPlanner> SessionPlanner::create(const ModelShape& shape, const Acc
   for (size_t d = 0; d < machine.platform.devices.size(); ++d) {
     const DeviceDescription& device = machine.platform.devices[d];
     if (!computes(device.kind)) continue;
-    if (device.available && device.memory == 0)
+    if (device.available)
       out.compute_.push_back(static_cast<DeviceId>(d));
     else
-      refused += "; " + device.name + ": " + (device.available ? "has a memory of its own" : device.why);
+      refused += "; " + device.name + ": " + device.why;
   }
-  if (out.compute_.empty())
-    return invalid("platform " + machine.platform.name + ": no device can compute in host memory" + refused);
+  if (out.compute_.empty()) return invalid("platform " + machine.platform.name + ": no device computes" + refused);
   return out;
 }
 
@@ -160,7 +159,8 @@ Result<PlannedRequest> SessionPlanner::decide(Policy& policy, const RequestOptio
   out.timeline = std::move(replayed->timeline);
   out.graph = std::move(replayed->lowered.graph);
   out.buffers = std::move(replayed->lowered.buffers);
-  out.residents = replayed->lowered.residents;
+  out.fixed = std::move(replayed->lowered.fixed);
+  out.residents = std::move(replayed->lowered.residents);
   return out;
 }
 
@@ -226,7 +226,7 @@ Result<Residency> SessionPlanner::preload(const RequestOptions& options, int tok
   const GraphReplay replay(replayed_against);
   TESSERA_ASSIGN(Residency wanted, chosen->preload(view(options, tokens, replayed_against, replay)));
   if (const Status status = settle(shape_, wanted); !status.ok()) return illegal_plan(chosen->name(), status.error());
-  Bytes bytes = wanted.total();
+  Bytes bytes = wanted.charged_to(machine_.platform, 0);
   for (const int depth : wanted.exits) bytes += shape_.exit_bytes[depth - 1];
   if (!wanted.shards.empty() && bytes > options.budgets.memory - base_)
     return illegal_plan(chosen->name(),

@@ -14,7 +14,7 @@ namespace tessera {
 // One session's. References outlive it; `base` is what the process holds whatever is planned.
 class SessionPlanner {
  public:
-  // kInvalid where the platform has no storage device, or none that can compute in host memory.
+  // kInvalid where the platform has no storage device, or none that computes.
   static Result<SessionPlanner> create(const ModelShape& shape, const AccuracyModel& accuracy, const Machine& machine,
                                        Bytes base);
 

@@ -53,6 +53,9 @@ class Reading {
 
   Status find_layers() {
     out_.layers.assign(plan_.depth, {});
+    out_.residents.assign(std::max<size_t>(platform_.memories.size(), 1), {});
+    if (plan_.home && (*plan_.home >= platform_.devices.size() || !computes(platform_.devices[*plan_.home].kind)))
+      return illegal("home: device " + std::to_string(*plan_.home) + " does not exist, or does not compute");
     for (int l = 0; l < plan_.depth; ++l) {
       PlanLayer& layer = out_.layers[l];
       for (int j = 0; j < plan_.slices; ++j) {
@@ -75,9 +78,11 @@ class Reading {
       if (part.device >= platform_.devices.size())
         return illegal("layer " + std::to_string(l) + ": device " + std::to_string(part.device) + " does not exist");
       const DeviceDescription& device = platform_.devices[part.device];
-      if (device.memory != 0)
+      if (!computes(device.kind))
+        return illegal("layer " + std::to_string(l) + ": device " + device.name + " does not compute");
+      if (device.memory != 0 && !device.own_buffers)
         return illegal("layer " + std::to_string(l) + ": device " + device.name +
-                       " has a memory of its own; only devices that compute in host memory can be planned");
+                       " computes in a memory that no transfer reaches; describe it with buffers of its own");
       if (part.slices == 0 || (part.slices & placed) != 0)
         return illegal("layer " + std::to_string(l) + ": a part on " + device.name +
                        (part.slices == 0 ? " has no slices" : " repeats slices of another part"));
@@ -99,12 +104,12 @@ class Reading {
     if (exit_resident == (out_.exit_load != 0))
       return illegal("exit head of depth " + std::to_string(plan_.depth) +
                      (exit_resident ? ": loaded though it is resident" : ": no load and not resident"));
-    if (exit_resident) out_.residents += shape_.exit_bytes[plan_.depth - 1];
+    if (exit_resident) out_.residents[0] += shape_.exit_bytes[plan_.depth - 1];
     for (int l = 0; l < plan_.depth; ++l) TESSERA_TRY(find_residents(l));
     for (const ResidentShard& held : residency_.shards)
-      if (plan_.stays(held)) out_.residents += held.bytes;
+      if (plan_.stays(held)) out_.residents[platform_.memory(held.space)] += held.bytes;
     for (const int depth : residency_.exits)
-      if (depth != plan_.depth && plan_.exit_stays(depth)) out_.residents += shape_.exit_bytes[depth - 1];
+      if (depth != plan_.depth && plan_.exit_stays(depth)) out_.residents[0] += shape_.exit_bytes[depth - 1];
     return {};
   }
 
@@ -140,25 +145,20 @@ class Reading {
       const int j = std::countr_zero(rest);
       const ShardId id{static_cast<int16_t>(l), static_cast<int16_t>(j)};
       const ResidentShard* held = residency_.find(id);
-      const bool resident = held != nullptr && held->bits == plan_.bits_of(id);
+      const bool resident = held != nullptr && plan_.uses(platform_, *held);
       const bool loaded = (layer.loaded & bit(j)) != 0;
       if (resident && loaded) return illegal(where(l, j) + ": loaded though it is resident at the plan's bits");
       if (!resident && !loaded) return illegal(where(l, j) + ": no load and not resident");
       if (!resident) continue;
       if (held->decoded) layer.decoded |= bit(j);
-      out_.residents += held->bytes;
-      layer.release += held->bytes.n;
+      if (held->space != platform_.space(plan_.placement[l][*plan_.part_of(id)].device)) layer.taken_over |= bit(j);
+      out_.residents[platform_.memory(held->space)] += held->bytes;
     }
     return {};
   }
 
-  // What is loaded or resident is released by its layer, except what is kept.
+  // What lies in a part's space is released by its last task, except what is kept.
   Status find_kept() {
-    for (int l = 0; l < plan_.depth; ++l)
-      for (SliceMask rest = out_.layers[l].loaded; rest != 0; rest &= rest - 1) {
-        const ShardId id{static_cast<int16_t>(l), static_cast<int16_t>(std::countr_zero(rest))};
-        out_.layers[l].release += shape_.bytes_of(id, plan_.bits_of(id)).n;
-      }
     for (const ShardId id : plan_.keep) {
       if (id.layer < 0 || id.layer >= plan_.depth || id.slice < 0 || id.slice >= plan_.slices)
         return illegal(where(id.layer, id.slice) + ": kept, but the plan has no such shard");
@@ -166,10 +166,23 @@ class Reading {
       if ((layer.slices & bit(id.slice)) == 0 || (layer.kept & bit(id.slice)) != 0)
         return illegal(where(id.layer, id.slice) + ": kept twice, or kept though absent");
       layer.kept |= bit(id.slice);
-      layer.release -=
-          (layer.loaded & bit(id.slice)) != 0 ? shape_.bytes_of(id, plan_.bits_of(id)).n : residency_.find(id)->bytes.n;
+    }
+    for (int l = 0; l < plan_.depth; ++l) {
+      for (const LayerPart& part : plan_.placement[l]) {
+        int64_t bytes = 0;
+        for (SliceMask rest = part.slices & ~out_.layers[l].kept; rest != 0; rest &= rest - 1)
+          bytes += bytes_in_part(l, std::countr_zero(rest));
+        out_.layers[l].release.push_back(bytes);
+      }
     }
     return {};
+  }
+
+  // That a slice occupies in its part's space.
+  int64_t bytes_in_part(int l, int j) const {
+    const ShardId id{static_cast<int16_t>(l), static_cast<int16_t>(j)};
+    const bool brought = ((out_.layers[l].loaded | out_.layers[l].taken_over) & bit(j)) != 0;
+    return brought ? shape_.bytes_of(id, plan_.bits_of(id)).n : residency_.find(id)->bytes.n;
   }
 
   const ModelShape& shape_;

@@ -3,27 +3,47 @@
 
 #include <algorithm>
 #include <array>
+#include <map>
 
 namespace tessera {
 namespace {
 
 ShardId shard(int layer, int slice) { return {static_cast<int16_t>(layer), static_cast<int16_t>(slice)}; }
 
-bool is_resident(const Residency& residency, ShardId id, Bits bits) {
+// What is held as the plan computes with it; nullptr where it must be loaded.
+const ResidentShard* resident(const PlanningView& view, const Residency& residency, const Plan& plan, ShardId id) {
+  if (residency.shards.empty()) return nullptr;
   const ResidentShard* held = residency.find(id);
-  return held != nullptr && held->bits == bits;
+  return held != nullptr && plan.uses(view.platform, *held) ? held : nullptr;
 }
 
-void add_layer_loads(const Residency& residency, Plan& plan, int layer) {
+void add_layer_loads(const PlanningView& view, const Residency& residency, Plan& plan, int layer) {
   std::array<SliceMask, kBitsLevels> wanted{};
   for (int j = 0; j < plan.slices; ++j) {
     const Bits bits = plan.bits_of(shard(layer, j));
-    if (bits == kAbsent || (!residency.shards.empty() && is_resident(residency, shard(layer, j), bits))) continue;
+    if (bits == kAbsent || resident(view, residency, plan, shard(layer, j)) != nullptr) continue;
     wanted[bits_level(bits)] |= SliceMask{1} << j;
   }
   for (int level = 1; level < kBitsLevels; ++level)
     if (wanted[level] != 0)
       plan.loads.push_back({Op::kLoadShards, static_cast<int16_t>(layer), level_bits(level), wanted[level]});
+}
+
+SpaceId space_of(const PlanningView& view, const Plan& plan, ShardId id) {
+  return view.platform.space(plan.placement[id.layer][*plan.part_of(id)].device);
+}
+
+// Whether a device's own memory has room for all that the plan computes there, with a fifth left for activations and for
+// what changes from request to request.
+bool holds_its_share(const PlanningView& view, const Plan& plan, SpaceId space) {
+  int64_t bytes = 0;
+  for (int l = 0; l < plan.depth; ++l)
+    for (int j = 0; j < plan.slices; ++j) {
+      const ShardId id = shard(l, j);
+      if (plan.bits_of(id) != kAbsent && space_of(view, plan, id) == space)
+        bytes += view.shape.bytes_of(id, plan.bits_of(id)).n;
+    }
+  return bytes <= view.platform.memories[view.platform.memory(space)].capacity.n / 5 * 4;
 }
 
 }  // namespace
@@ -43,6 +63,12 @@ std::vector<Bits> resident_bits(const PlanningView& view, const Residency& resid
   return out;
 }
 
+std::optional<DeviceId> host_device(const PlanningView& view) {
+  for (const DeviceId device : view.compute_devices)
+    if (view.platform.space(device) == kHostSpace) return device;
+  return std::nullopt;
+}
+
 Plan assemble(const PlanningView& view, const Residency& residency, DeviceId device, int depth, std::vector<Bits> bits) {
   Plan plan;
   plan.depth = depth;
@@ -50,28 +76,40 @@ Plan assemble(const PlanningView& view, const Residency& residency, DeviceId dev
   plan.bits = std::move(bits);
   plan.quantile = view.quantile;
   plan.placement.resize(depth);
-  plan.loads.reserve(2 * static_cast<size_t>(depth) + 2);
-  plan.loads.push_back({Op::kLoadRows, -1, kAbsent, 0});
-  for (int l = 0; l < depth; ++l) {
-    plan.placement[l].push_back({device, plan.slice_set(l)});
-    add_layer_loads(residency, plan, l);
-  }
-  if (std::find(residency.exits.begin(), residency.exits.end(), depth) == residency.exits.end())
-    plan.loads.push_back({Op::kLoadExit, static_cast<int16_t>(depth - 1), kAbsent, 0});
+  for (int l = 0; l < depth; ++l) plan.placement[l].push_back({device, plan.slice_set(l)});
+  if (view.platform.space(device) != kHostSpace) plan.home = host_device(view);
+  list_loads(view, residency, plan);
   return plan;
+}
+
+void list_loads(const PlanningView& view, const Residency& residency, Plan& plan) {
+  plan.loads.clear();
+  plan.loads.reserve(2 * static_cast<size_t>(plan.depth) + 2);
+  plan.loads.push_back({Op::kLoadRows, -1, kAbsent, 0});
+  for (int l = 0; l < plan.depth; ++l) add_layer_loads(view, residency, plan, l);
+  if (std::find(residency.exits.begin(), residency.exits.end(), plan.depth) == residency.exits.end())
+    plan.loads.push_back({Op::kLoadExit, static_cast<int16_t>(plan.depth - 1), kAbsent, 0});
 }
 
 void keep_bottom_up(const PlanningView& view, const Residency& residency, Plan& plan, size_t most, Bytes room) {
   plan.keep.clear();
+  std::map<SpaceId, bool> roomy;  // of devices with a memory of their own
   size_t seen = 0;
   for (int l = 0; l < plan.depth; ++l) {
     for (int j = 0; j < plan.slices; ++j) {
       const ShardId id = shard(l, j);
       const Bits bits = plan.bits_of(id);
       if (bits == kAbsent) continue;
-      const bool resident = is_resident(residency, id, bits);
-      if (seen++ >= most && !resident) continue;
-      const Bytes bytes = resident ? residency.find(id)->bytes : view.shape.bytes_of(id, bits);
+      const SpaceId space = space_of(view, plan, id);
+      if (view.platform.memory(space) != 0) {
+        const auto [known, fresh] = roomy.try_emplace(space, false);
+        if (fresh) known->second = holds_its_share(view, plan, space);
+        if (known->second) plan.keep.push_back(id);
+        continue;
+      }
+      const ResidentShard* held = resident(view, residency, plan, id);
+      if (seen++ >= most && held == nullptr) continue;
+      const Bytes bytes = held != nullptr && held->space == space ? held->bytes : view.shape.bytes_of(id, bits);
       if (bytes > room) continue;
       room -= bytes;
       plan.keep.push_back(id);

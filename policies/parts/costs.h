@@ -12,6 +12,7 @@ namespace tessera {
 class Costs {
  public:
   Costs(const PlanningView& view, DeviceId device);
+  DeviceId device() const { return device_; }
 
   // Compute of one layer of `width` slices, all at `bits`, decoding included (STI's T_comp).
   Duration layer(int width, Bits bits);

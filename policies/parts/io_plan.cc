@@ -22,7 +22,8 @@ IoPlan::IoPlan(const PlanningView& view, const Residency& residency, Costs& cost
   exit_load_ = exit_resident ? Duration{} : costs.exit_load(size.depth);
   resident_.assign(static_cast<size_t>(size.depth) * view.shape.slices, kAbsent);
   for (const ResidentShard& held : residency.shards)
-    if (held.id.layer < size.depth && held.id.slice < size.width) resident_[index(held.id)] = held.bits;
+    if (held.id.layer < size.depth && held.id.slice < size.width && serves(view.platform, costs.device(), held))
+      resident_[index(held.id)] = held.bits;
 }
 
 void IoPlan::add_to(Group& group, Bits bits, ShardId id, int sign) {

@@ -48,6 +48,35 @@ inline Platform plain_platform(int cpus = 1) {
   return platform;
 }
 
+// A device with buffers of its own behind the others, with a link where `link`; where not `shared`, with its own memory.
+struct Accelerator {
+  bool link = true;
+  bool host_visible = false;
+  bool shared = false;
+};
+inline DeviceId add_accelerator(Platform& platform, const Accelerator& kind = {}) {
+  DeviceDescription gpu;
+  gpu.name = "gpu" + std::to_string(platform.devices.size());
+  gpu.kind = DeviceKind::kGpu;
+  gpu.own_buffers = true;
+  gpu.host_visible = kind.host_visible;
+  gpu.shared_with_host = kind.shared;
+  if (!kind.shared) {
+    gpu.memory = static_cast<MemoryId>(platform.memories.size());
+    platform.memories.push_back({gpu.name, kUnlimited});
+  }
+  if (kind.link) gpu.link = gpu.name + ".link";
+  const auto id = static_cast<DeviceId>(platform.devices.size());
+  DeviceDescription link = gpu;
+  platform.devices.push_back(gpu);
+  link.name = gpu.link;
+  link.kind = DeviceKind::kLink;
+  link.own_buffers = false;
+  link.link.clear();
+  if (kind.link) platform.devices.push_back(link);
+  return id;
+}
+
 // One microsecond a page loaded, `per_slice` a slice computed, nothing else.
 class PlainCosts final : public CostOracle {
  public:
@@ -55,7 +84,7 @@ class PlainCosts final : public CostOracle {
   explicit PlainCosts(Duration per_slice) : per_slice_(per_slice) {}
   Estimate estimate(const CostKey& key) const override {
     Estimate e;
-    if (key.op == Op::kLoadShards || key.op == Op::kLoadRows || key.op == Op::kLoadExit)
+    if (key.op == Op::kLoadShards || key.op == Op::kLoadRows || key.op == Op::kLoadExit || key.op == Op::kTransfer)
       e.mean = microseconds(key.bytes / 4096);
     else if (key.op != Op::kCombine)
       e.mean = per_slice_ * key.slices;

@@ -57,12 +57,13 @@ struct Case {
   int tokens = 1;
 };
 
-std::vector<LayerPart> draw_parts(Draw& draw, SliceMask slices, int cpus) {
+std::vector<LayerPart> draw_parts(Draw& draw, SliceMask slices, const std::vector<DeviceId>& devices) {
   std::vector<LayerPart> parts;
-  for (int c = 0; c < cpus; ++c) parts.push_back({static_cast<DeviceId>(1 + c), 0});
+  for (const DeviceId device : devices) parts.push_back({device, 0});
   const bool whole = draw.one_in(2);
-  const int first = draw.below(cpus);
-  for (SliceMask rest = slices; rest != 0; rest &= rest - 1) parts[whole ? first : draw.below(cpus)].slices |= rest & -rest;
+  const int count = static_cast<int>(devices.size());
+  const int first = draw.below(count);
+  for (SliceMask rest = slices; rest != 0; rest &= rest - 1) parts[whole ? first : draw.below(count)].slices |= rest & -rest;
   std::erase_if(parts, [](const LayerPart& p) { return p.slices == 0; });
   return parts;
 }
@@ -100,44 +101,57 @@ Case draw_case(uint64_t seed) {
   for (Bytes& bytes : c.shape.shard_bytes) bytes = bytes * draw.between(1, 3);
   if (draw.one_in(4)) c.shape.row_block = {};
   c.platform = testing::plain_platform(cpus);
+  std::vector<DeviceId> devices;
+  for (int d = 1; d <= cpus; ++d) devices.push_back(static_cast<DeviceId>(d));
+  for (int a = draw.one_in(2) ? draw.between(1, 3) : 0; a > 0; --a)
+    devices.push_back(testing::add_accelerator(c.platform, {!draw.one_in(3), draw.one_in(3), draw.one_in(3)}));
   c.tokens = draw.between(1, c.shape.max_tokens);
   c.plan.depth = draw.between(1, c.shape.layers);
   c.plan.slices = c.shape.slices;
   c.plan.pipelined = !draw.one_in(4);
   c.plan.quantile = draw.one_in(2) ? 0.5 : 0.95;
-  std::vector<SliceMask> missing(c.plan.depth);
+  if (draw.one_in(2)) c.plan.home = devices[draw.below(static_cast<int>(devices.size()))];
   for (int l = 0; l < c.shape.layers; ++l) {
     SliceMask slices = 0;
     for (int j = 0; j < c.shape.slices; ++j) {
       const Bits bits = draw.one_in(4) ? kAbsent : c.shape.bitwidths[draw.below(static_cast<int>(c.shape.bitwidths.size()))];
       const ShardId id{static_cast<int16_t>(l), static_cast<int16_t>(j)};
-      const bool held = draw.one_in(4);
       const Bits held_bits = bits == kAbsent || draw.one_in(3) ? c.shape.bitwidths[0] : bits;
-      if (held) c.residency.shards.push_back({id, held_bits, draw.one_in(3), c.shape.bytes_of(id, held_bits)});
+      const SpaceId space = c.platform.space(devices[draw.below(static_cast<int>(devices.size()))]);
+      const bool decoded = space == kHostSpace && draw.one_in(3);
+      if (draw.one_in(4)) c.residency.shards.push_back({id, held_bits, decoded, c.shape.bytes_of(id, held_bits), space});
       if (l >= c.plan.depth) continue;
       c.plan.bits.push_back(bits);
       if (bits == kAbsent) continue;
       slices |= SliceMask{1} << j;
-      if (!held || held_bits != bits) missing[l] |= SliceMask{1} << j;
       if (draw.one_in(3)) c.plan.keep.push_back(id);
     }
     if (l >= c.plan.depth) continue;
     if (slices == 0) {  // a layer has one slice at least
       c.plan.bits[static_cast<size_t>(l) * c.shape.slices] = 4;
       slices = 1;
-      const ResidentShard* held = c.residency.find({static_cast<int16_t>(l), 0});
-      if (held == nullptr || held->bits != 4) missing[l] = 1;
     }
-    c.plan.placement.push_back(draw_parts(draw, slices, cpus));
+    c.plan.placement.push_back(draw_parts(draw, slices, devices));
   }
+  std::vector<SliceMask> missing(c.plan.depth);
+  for (int l = 0; l < c.plan.depth; ++l)
+    for (SliceMask rest = c.plan.slice_set(l); rest != 0; rest &= rest - 1) {
+      const ResidentShard* held = c.residency.find({static_cast<int16_t>(l), static_cast<int16_t>(std::countr_zero(rest))});
+      if (held == nullptr || !c.plan.uses(c.platform, *held)) missing[l] |= rest & -rest;
+    }
   if (draw.one_in(2)) c.residency.exits.push_back(c.plan.depth);
   draw_loads(draw, c, missing);
   return c;
 }
 
-int64_t kept_bytes(const Case& c) {
-  int64_t kept = c.shape.exit_bytes[c.plan.depth - 1].n;
-  for (const ShardId id : c.plan.keep) kept += c.shape.bytes_of(id, c.plan.bits_of(id)).n;
+// By memory: what stays when the run has ended, each shard in the space of its part.
+std::vector<Bytes> kept_bytes(const Case& c) {
+  std::vector<Bytes> kept(c.platform.memories.size());
+  kept[0] = c.shape.exit_bytes[c.plan.depth - 1];
+  for (const ShardId id : c.plan.keep) {
+    const SpaceId space = c.platform.space(c.plan.placement[id.layer][*c.plan.part_of(id)].device);
+    kept[c.platform.memory(space)] += c.shape.bytes_of(id, c.plan.bits_of(id));
+  }
   return kept;
 }
 
@@ -150,23 +164,30 @@ TEST(GraphProperty, TheVirtualExecutorReachesExactlyThePredictedTimesWithinTheMe
     const HashedCosts costs(seed);
     const auto lowered = lower(c.shape, c.plan, c.residency, c.platform, 0, costs, c.tokens);
     ASSERT_TRUE(lowered.ok()) << lowered.error().message;
-    const Bytes held = c.shape.resident_bytes + lowered->residents + lowered->fixed;
+    const std::vector<Bytes> held = held_from_start(c.shape.resident_bytes, lowered->residents, lowered->fixed);
 
-    // What is taken and given back adds up to what stays.
-    int64_t balance = lowered->residents.n;
-    for (const Task& t : lowered->graph.tasks()) balance += t.reserve - t.release;
+    // What is taken and given back adds up to what stays, in every memory.
+    std::vector<Bytes> balance = lowered->residents;
+    for (const Task& t : lowered->graph.tasks()) {
+      balance[t.memory] += Bytes{t.reserve};
+      balance[t.release_memory] -= Bytes{t.release};
+    }
     ASSERT_EQ(balance, kept_bytes(c));
 
     // With room for all, then with the least that this run needed, then with less.
-    const auto free = replay(lowered->graph, {}, {held});
+    const auto free = replay(lowered->graph, {}, held);
     ASSERT_TRUE(free.ok()) << free.error().message;
     Draw draw(seed + 1'000'000);
-    const int64_t span = free->peak[0].n - held.n;
-    for (const Bytes capacity : {kUnlimited, free->peak[0], held + Bytes{span - span / 100 * draw.below(100)}}) {
-      const auto predicted = replay(lowered->graph, {capacity}, {held});
+    std::vector<Bytes> less = free->peak;
+    for (size_t m = 0; m < less.size(); ++m) {
+      const int64_t span = free->peak[m].n - held[m].n;
+      less[m] = held[m] + Bytes{span - span / 100 * draw.below(100)};
+    }
+    for (const std::vector<Bytes>& capacity : {std::vector<Bytes>{}, free->peak, less}) {
+      const auto predicted = replay(lowered->graph, capacity, held);
       RunLimits limits;
-      limits.capacity = {capacity};
-      limits.held = {held};
+      limits.capacity = capacity;
+      limits.held = held;
       const RunReport report = executor->run(lowered->graph, nullptr, limits);
       ASSERT_EQ(report.status.ok(), predicted.ok());
       if (!predicted.ok()) {
@@ -180,7 +201,7 @@ TEST(GraphProperty, TheVirtualExecutorReachesExactlyThePredictedTimesWithinTheMe
       }
       ASSERT_EQ(report.makespan, predicted->makespan);
       ASSERT_EQ(report.peak, predicted->peak);
-      ASSERT_LE(report.peak[0], capacity);
+      for (size_t m = 0; m < capacity.size(); ++m) ASSERT_LE(report.peak[m], capacity[m]);
       ASSERT_GE(report.makespan, lowered->graph.critical_path());
     }
   }
@@ -200,8 +221,9 @@ TEST(GraphProperty, EveryComputeStartsAfterAllLoadsThatBringItsSlices) {
     for (const Task& compute : graph.tasks()) {
       if (compute.kind != TaskKind::kCompute) continue;
       for (const Task& load : graph.tasks()) {
-        const bool needed = load.cost.op == Op::kLoadShards && load.layer == compute.layer &&
-                            (load.slice_set & compute.slice_set) != 0 && compute.cost.op != Op::kExit;
+        const bool brings = load.cost.op == Op::kLoadShards || load.payload == Payload::kWeights;
+        const bool needed = brings && load.layer == compute.layer && (load.slice_set & compute.slice_set) != 0 &&
+                            compute.cost.op != Op::kExit;
         if (needed || (load.kind == TaskKind::kLoad && !c.plan.pipelined)) {
           ASSERT_LE(timeline->end[load.id], timeline->start[compute.id]) << graph.name(compute.id);
         }

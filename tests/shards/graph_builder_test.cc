@@ -81,7 +81,7 @@ TEST(GraphBuilder, GivesBackAResidentThatThePlanUsesButDoesNotKeep) {
   const auto got = lowered(plan, residency);
   ASSERT_TRUE(got.ok()) << got.error().message;
   EXPECT_EQ(names(got->graph), (std::vector<std::string>{"rows", "embed", "load L0 4b [2]", "layer L0", "exit 1"}));
-  EXPECT_EQ(got->residents, kib(16) + kib(100) + kib(8));  // both shards of layer 0 and the exit head (8 KiB)
+  EXPECT_EQ(got->residents[0], kib(16) + kib(100) + kib(8));  // both shards of layer 0 and the exit head (8 KiB)
   EXPECT_EQ(got->graph.task(3).release, kib(100).n + 4 * 4096);
   EXPECT_FALSE(got->graph.task(3).cost.decoded);  // not all of them
 }
@@ -92,11 +92,11 @@ TEST(GraphBuilder, HoldsWhatThePlanKeepsUnusedAndDropsItOtherwise) {
       {{0, 0}, 4, false, kib(16)}, {{0, 1}, 4, true, kib(100)}, {{0, 2}, 2, false, kib(8)}, {{1, 0}, 2, false, kib(8)}};
   residency.exits = {1, 2};
   Plan plan = plain_plan(plain_shape(), 1, 1, 4, residency);
-  ASSERT_EQ(lowered(plan, residency)->residents, kib(16) + kib(8));  // its shard and exit head
+  ASSERT_EQ(lowered(plan, residency)->residents[0], kib(16) + kib(8));  // its shard and exit head
   plan.keep_unused = true;
   const auto got = lowered(plan, residency);
   ASSERT_TRUE(got.ok()) << got.error().message;
-  EXPECT_EQ(got->residents,
+  EXPECT_EQ(got->residents[0],
             kib(16) + kib(100) + kib(8) + kib(8) + plain_shape().exit_bytes[0] + plain_shape().exit_bytes[1]);
   EXPECT_EQ(got->graph.task(2).release, kib(16).n);  // the plan's own shard alone
 }
@@ -114,7 +114,7 @@ TEST(GraphBuilder, ReloadsAResidentAtOtherBits) {
   residency.shards = {{{0, 0}, 2, false, kib(8)}};
   const auto got = lowered(plain_plan(plain_shape(), 1, 1, 4), residency);
   ASSERT_TRUE(got.ok()) << got.error().message;
-  EXPECT_EQ(got->residents, Bytes{});  // it leaves before the run
+  EXPECT_EQ(got->residents[0], Bytes{});  // it leaves before the run
 }
 
 TEST(GraphBuilder, SplitsALayerIntoPartsThatCombineTwice) {
@@ -132,9 +132,10 @@ TEST(GraphBuilder, SplitsALayerIntoPartsThatCombineTwice) {
                                       "combine ffn L0", "load exit 1", "exit 1"}));
   EXPECT_EQ(successors(got->graph, 2), std::vector<std::string>{"attention L0 [0-1]"});
   EXPECT_EQ(successors(got->graph, 3), std::vector<std::string>{"attention L0 [2-3]"});
-  EXPECT_EQ(successors(got->graph, 6), (std::vector<std::string>{"ffn L0 [0-1]", "ffn L0 [2-3]"}));
-  EXPECT_EQ(got->graph.task(9).release, 4 * 2 * 4096);
-  EXPECT_EQ(got->buffers.partials, 2 * 8 * 32 * 8);  // two of f64 [T, D]
+  EXPECT_EQ(successors(got->graph, 6), (std::vector<std::string>{"ffn L0 [0-1]", "ffn L0 [2-3]", "combine ffn L0"}));
+  EXPECT_EQ(got->graph.task(7).release, 2 * 2 * 4096);  // each part its own slices
+  EXPECT_EQ(got->graph.task(8).release, 2 * 2 * 4096);
+  EXPECT_EQ(got->buffers.host.partials, 2 * 8 * 32 * 8);  // two of f64 [T, D]
 }
 
 TEST(GraphBuilder, ComputesNothingBeforeTheLastLoadWhereThePlanIsNotPipelined) {
@@ -216,12 +217,77 @@ TEST(GraphBuilder, RefusesPlansOfTheWrongForm) {
   expect_illegal(lowered(plan), "quantile");
 }
 
-TEST(GraphBuilder, RefusesADeviceWithAMemoryOfItsOwn) {
+TEST(GraphBuilder, RefusesAMemoryThatNoTransferReaches) {
   Platform platform = plain_platform();
   platform.devices[1].memory = 1;
   platform.memories.push_back({"gpu0", mib(64)});
   const ModelShape shape = plain_shape();
-  expect_illegal(lower(shape, plain_plan(shape, 1, 1, 4), {}, platform, 0, PlainCosts(), 8), "cpu0 has a memory of its own");
+  expect_illegal(lower(shape, plain_plan(shape, 1, 1, 4), {}, platform, 0, PlainCosts(), 8), "that no transfer reaches");
+}
+
+// cpu0 is home, gpu2 computes layer 0; layer 1 is split.
+Result<LoweredPlan> on_two_devices(const testing::Accelerator& kind, const Residency& residency = {}) {
+  Platform platform = plain_platform();
+  const DeviceId gpu = testing::add_accelerator(platform, kind);
+  const ModelShape shape = plain_shape();
+  Plan plan = plain_plan(shape, 2, 2, 4, residency);
+  plan.home = 1;
+  plan.placement = {{{gpu, 0b11}}, {{1, 0b01}, {gpu, 0b10}}};
+  return lower(shape, plan, residency, platform, 0, PlainCosts(), 8);
+}
+
+TEST(GraphBuilder, MovesActivationsAndTakesWeightsOverForADeviceWithItsOwnBuffers) {
+  const auto got = on_two_devices({});
+  ASSERT_TRUE(got.ok()) << got.error().message;
+  EXPECT_EQ(names(got->graph), (std::vector<std::string>{"rows",
+                                                         "embed",
+                                                         "load L0 4b [0-1]",
+                                                         "take over L0 4b [0-1]",
+                                                         "x up",
+                                                         "layer L0",
+                                                         "load L1 4b [0]",
+                                                         "load L1 4b [1]",
+                                                         "take over L1 4b [1]",
+                                                         "x down L1",
+                                                         "attention L1 [0]",
+                                                         "attention L1 [1]",
+                                                         "partial down L1",
+                                                         "combine attention L1",
+                                                         "ffn L1 [0]",
+                                                         "y up L1",
+                                                         "ffn L1 [1]",
+                                                         "partial down L1",
+                                                         "combine ffn L1",
+                                                         "load exit 2",
+                                                         "exit 2"}));
+  const Task& taken = got->graph.task(3);
+  EXPECT_EQ(taken.cost.device, 3) << "the link";
+  EXPECT_EQ(taken.memory, 1);
+  EXPECT_EQ(taken.release_memory, 0);
+  EXPECT_EQ(taken.reserve, taken.release);
+  EXPECT_EQ(got->graph.task(5).release_memory, 1);
+  EXPECT_EQ(got->buffers.own.at(2).partials, 2 * 8 * 32 * 8) << "its part is the second";
+  EXPECT_GT(got->fixed[1].n, 0);
+}
+
+TEST(GraphBuilder, LoadsStraightIntoBuffersThatTheHostCanAddress) {
+  const auto got = on_two_devices({.link = false, .host_visible = true, .shared = true});
+  ASSERT_TRUE(got.ok()) << got.error().message;
+  EXPECT_EQ(got->graph.name(2), "load L0 4b [0-1]");
+  EXPECT_EQ(got->graph.task(2).space, 2);
+  EXPECT_EQ(got->graph.task(2).memory, 0);
+  for (const Task& task : got->graph.tasks()) EXPECT_NE(task.payload, Payload::kWeights);
+}
+
+TEST(GraphBuilder, TakesOverWhatTheHostHoldsAndLeavesWhatTheDeviceHolds) {
+  Residency residency;
+  residency.shards = {{{0, 0}, 4, false, kib(16)}, {{0, 1}, 4, false, kib(16), 2}};
+  const auto got = on_two_devices({}, residency);
+  ASSERT_TRUE(got.ok()) << got.error().message;
+  EXPECT_EQ(names(got->graph)[2], "take over L0 4b [0]");
+  EXPECT_EQ(got->residents, (std::vector<Bytes>{kib(16), kib(16)}));
+  EXPECT_EQ(got->graph.task(2).release, kib(16).n);
+  EXPECT_EQ(got->graph.task(4).release, kib(32).n);
 }
 
 TEST(GraphBuilder, PreloadsBottomLayersFirstAndDecodedShardsOneByOne) {
