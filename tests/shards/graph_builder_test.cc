@@ -243,7 +243,7 @@ TEST(GraphBuilder, MovesActivationsAndTakesWeightsOverForADeviceWithItsOwnBuffer
                                                          "embed",
                                                          "load L0 4b [0-1]",
                                                          "take over L0 4b [0-1]",
-                                                         "x up",
+                                                         "x up L0",
                                                          "layer L0",
                                                          "load L1 4b [0]",
                                                          "load L1 4b [1]",
