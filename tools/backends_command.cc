@@ -4,6 +4,7 @@
 #include "framework/registry.h"
 #include "tools/commands.h"
 #include "tools/flags.h"
+#include "tools/loaded_plugins.h"
 #include "tools/terminal.h"
 
 namespace tessera {
@@ -16,7 +17,7 @@ std::string device_line(const DeviceDescription& device) {
   return line;
 }
 
-Json backend_json(const std::string& name, const Backend& backend) {
+Json backend_json(const Registry<BackendFactory>::Entry& entry, const Backend& backend) {
   Json devices = Json::array();
   for (const DeviceDescription& device : backend.describe())
     devices.push_back({{"name", device.name},
@@ -24,7 +25,7 @@ Json backend_json(const std::string& name, const Backend& backend) {
                        {"available", device.available},
                        {"why", device.why.empty() ? Json(nullptr) : Json(device.why)},
                        {"emulated", device.emulated}});
-  return {{"name", name}, {"source", "backends/" + name}, {"devices", std::move(devices)}};
+  return {{"name", entry.name}, {"source", entry.source}, {"on_demand", entry.on_demand}, {"devices", std::move(devices)}};
 }
 
 }  // namespace
@@ -41,15 +42,20 @@ int backends_command(int argc, const char* const* argv) {
   for (const auto& entry : backends().entries()) {
     const auto backend = entry.make(BackendOptions{});
     if (output.json) {
-      list.push_back(backend_json(entry.name, *backend));
+      list.push_back(backend_json(entry, *backend));
       continue;
     }
     std::string line;
     for (const DeviceDescription& device : backend->describe()) line += (line.empty() ? "" : "; ") + device_line(device);
-    std::printf("%s backends/%s: %s\n", paint(Paint::kBold, pad(entry.name, 10)).c_str(), entry.name.c_str(),
+    std::printf("%s %s: %s\n", paint(Paint::kBold, pad(entry.name, 10)).c_str(), entry.source.c_str(),
                 line.empty() ? "no devices" : line.c_str());
   }
-  if (output.json) print_json(document);
+  if (!output.json) {
+    print_refused_plugins();
+    return 0;
+  }
+  document["plugins"] = plugins_json();
+  print_json(document);
   return 0;
 }
 

@@ -16,6 +16,7 @@ struct Command {
   std::string_view summary;
   // argv[0] is the command's name. Returns the exit code.
   int (*execute)(int argc, const char* const* argv);
+  bool names_plugins = true;  // whether policies or backends matter to it: plug-ins are loaded before
 };
 
 int run_command(int argc, const char* const* argv);

@@ -13,6 +13,7 @@
 #include "tools/commands.h"
 #include "tools/exit_codes.h"
 #include "tools/interrupt.h"
+#include "tools/loaded_plugins.h"
 #include "tools/process_facts.h"
 
 namespace tessera {
@@ -27,8 +28,8 @@ constexpr Command kCommands[] = {
     {"run", "answers texts under a latency and a memory budget", run_command},
     {"plan", "like run, without running: the plan and its timeline", plan_command},
     {"eval", "accuracy and latency distribution over a data set", eval_command},
-    {"shard", "imports a Hugging Face folder into a sharded store", shard_command},
-    {"verify", "reads and checks every byte of a store", verify_command},
+    {"shard", "imports a Hugging Face folder into a sharded store", shard_command, false},
+    {"verify", "reads and checks every byte of a store", verify_command, false},
     {"profile", "measures how depth, width and bits change accuracy, into the store", profile_command},
     {"calibrate", "measures the devices of this machine", calibrate_command},
     {"devices", "what is here, what is not and why", devices_command},
@@ -65,7 +66,10 @@ int dispatch(int argc, const char* const* argv) {
   }
   std::vector<std::string> known;
   for (const Command& command : kCommands) {
-    if (command.name == name) return command.execute(argc - 1, argv + 1);
+    if (command.name == name) {
+      if (command.names_plugins) load_named_plugins();
+      return command.execute(argc - 1, argv + 1);
+    }
     known.emplace_back(command.name);
   }
   std::fprintf(stderr, "tessera: %s\n", unknown_name("command", name, known).c_str());

@@ -5,6 +5,7 @@
 #include "framework/registry.h"
 #include "tools/commands.h"
 #include "tools/flags.h"
+#include "tools/loaded_plugins.h"
 #include "tools/terminal.h"
 
 namespace tessera {
@@ -21,9 +22,12 @@ void print_table(const Painter& paint) {
   size_t widest = 0;
   for (const auto& entry : policies().entries()) widest = std::max(widest, entry.name.size());
   const int column = static_cast<int>(widest) + 2;
+  size_t longest = 0;
+  for (const auto& entry : policies().entries()) longest = std::max(longest, entry.source.size());
   for (const auto& entry : policies().entries()) {
     const auto policy = entry.make();
-    std::printf("%s%s\n", paint(Paint::kBold, pad(entry.name, column)).c_str(), std::string(policy->summary()).c_str());
+    std::printf("%s%s%s\n", paint(Paint::kBold, pad(entry.name, column)).c_str(),
+                pad(entry.source, static_cast<int>(longest) + 2).c_str(), std::string(policy->summary()).c_str());
     for (const KnobDescription& knob : policy->knobs())
       std::printf("%s--set %s=%s%s  %s\n", std::string(static_cast<size_t>(column) + 2, ' ').c_str(), knob.name.c_str(),
                   knob.default_value.c_str(), knob.unit.empty() ? "" : (" [" + knob.unit + "]").c_str(),
@@ -41,14 +45,17 @@ int policies_command(int argc, const char* const* argv) {
   if (const auto code = parse_flags(app, argc, argv)) return *code;
   if (!output.json) {
     print_table(Painter(colours_wanted()));
+    print_refused_plugins();
     return 0;
   }
   Json document = new_document();
   Json& list = document["policies"] = Json::array();
   for (const auto& entry : policies().entries()) {
     const auto policy = entry.make();
-    list.push_back({{"name", entry.name}, {"summary", policy->summary()}, {"knobs", knobs_json(*policy)}});
+    list.push_back(
+        {{"name", entry.name}, {"source", entry.source}, {"summary", policy->summary()}, {"knobs", knobs_json(*policy)}});
   }
+  document["plugins"] = plugins_json();
   print_json(document);
   return 0;
 }
