@@ -55,7 +55,7 @@ std::vector<DeviceFigure> device_figures(const Machine& machine, const ModelShap
     if (!device.available) continue;
     if (device.kind == DeviceKind::kStorage) {
       for (const Bytes bytes : {kib(4), kib(64), mib(1)}) figures.push_back(load_figure(machine, id, bytes));
-    } else {
+    } else if (computes(device.kind)) {
       for (const Bits bits : shape.bitwidths)
         if (bits == shape.bitwidths.front() || bits == 6 || bits == kExact)
           figures.push_back(layer_figure(machine, id, shape, bits));

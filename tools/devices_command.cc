@@ -1,10 +1,12 @@
 // Lists the devices of this machine: what is here, what is not and why, with calibrated figures.
+#include <algorithm>
 #include <cstdio>
 
 #include <spdlog/spdlog.h>
 
 #include "tools/commands.h"
 #include "tools/flags.h"
+#include "tools/loaded_plugins.h"
 #include "tools/machine_source.h"
 #include "tools/terminal.h"
 
@@ -40,27 +42,66 @@ Json device_json(const DeviceDescription& device, const Platform& platform, cons
           {"emulated", device.emulated},
           {"memory", device.available ? Json(platform.memories[device.memory].name) : Json(nullptr)},
           {"memory_bytes", capacity == kUnlimited ? Json(nullptr) : Json(capacity.n)},
+          {"shared_with_host", device.shared_with_host},
+          {"link", device.link.empty() ? Json(nullptr) : Json(device.link)},
           {"threads", device.threads},
           {"calibrated", device.available && !calibration.created.empty() ? Json(calibration.created) : Json(nullptr)},
           {"figures", figures_json(device.name, figures)},
           {"properties", std::move(properties)}};
 }
 
-void print_device(const DeviceDescription& device, const std::vector<DeviceFigure>& figures, const Painter& paint) {
-  const Paint state = device.available ? Paint::kGood : Paint::kWarn;
-  std::printf("%s %s %s %s", paint(Paint::kBold, pad(device.name, 8)).c_str(),
-              pad(std::string(to_string(device.kind)), 8).c_str(), pad(device.backend, 8).c_str(),
-              paint(state, pad(device.available ? "available" : "not here", 10)).c_str());
-  if (device.emulated) std::printf(" emulated");
-  if (computes(device.kind) && device.available) {
-    std::printf(" %d threads", device.threads);
-    if (device.memory_capacity != kUnlimited) std::printf(", %s", to_string(device.memory_capacity).c_str());
-  }
-  if (!device.why.empty()) std::printf(" %s", device.why.c_str());
-  std::printf("\n");
+// "host 23.4 GiB": whose budget its operands are charged to, and how much there is.
+std::string memory_text(const DeviceDescription& device, const Platform& platform) {
+  if (!device.available) return "-";
+  const Bytes capacity = device.memory_capacity;
+  return platform.memories[device.memory].name + (capacity == kUnlimited ? "" : " " + to_string(capacity));
+}
+
+// The cells of one device's row; the last one, "why", is as long as it is.
+std::vector<std::string> row(const DeviceDescription& device, const Platform& platform, const std::string& calibrated) {
+  std::string state = device.available ? "available" : "not here";
+  if (device.emulated) state += ", emulated";
+  return {device.name,
+          std::string(to_string(device.kind)),
+          device.backend,
+          state,
+          memory_text(device, platform),
+          !device.available         ? "-"
+          : device.shared_with_host ? "host's"
+                                    : "own",
+          device.link.empty() ? "-" : device.link,
+          device.available && !calibrated.empty() ? calibrated.substr(0, 10) : "-",
+          device.why};
+}
+
+void print_details(const DeviceDescription& device, const std::vector<DeviceFigure>& figures) {
   for (const auto& [name, value] : device.properties) std::printf("         %s: %s\n", name.c_str(), value.c_str());
+  if (computes(device.kind) && device.available) std::printf("         threads: %d\n", device.threads);
   for (const DeviceFigure& figure : figures)
     if (figure.device == device.name) std::printf("         %s\n", figure_line(figure).c_str());
+}
+
+void print_table(const Platform& platform, const std::string& calibrated, const std::vector<DeviceFigure>& figures) {
+  const Painter paint(colours_wanted());
+  std::vector<std::vector<std::string>> rows{
+      {"device", "kind", "backend", "state", "memory", "of", "link", "calibrated", "notes"}};
+  for (const DeviceDescription& device : platform.devices) rows.push_back(row(device, platform, calibrated));
+  std::vector<int> widths(rows[0].size());
+  for (const auto& cells_of_row : rows)
+    for (size_t c = 0; c < cells_of_row.size(); ++c) widths[c] = std::max(widths[c], cells(cells_of_row[c]));
+  for (size_t r = 0; r < rows.size(); ++r) {
+    std::string line;
+    for (size_t c = 0; c + 1 < rows[r].size(); ++c) {
+      const bool state = r > 0 && c == 3;
+      const Paint as = r == 0   ? Paint::kDim
+                       : c == 0 ? Paint::kBold
+                       : !state ? Paint::kPlain
+                                : (platform.devices[r - 1].available ? Paint::kGood : Paint::kWarn);
+      line += paint(as, pad(rows[r][c], widths[c])) + "  ";
+    }
+    std::printf("%s%s\n", line.c_str(), r == 0 ? paint(Paint::kDim, rows[r].back()).c_str() : rows[r].back().c_str());
+    if (r > 0) print_details(platform.devices[r - 1], figures);
+  }
 }
 
 struct Found {
@@ -69,18 +110,28 @@ struct Found {
   std::vector<DeviceFigure> figures;
 };
 
-// Devices are listed even where there is no model to calibrate with.
+Result<Found> uncalibrated(const MachineFlags& machine, const Error& why) {
+  spdlog::warn("no calibrated figures: {}", why.message);
+  Found found;
+  TESSERA_ASSIGN(found.machine.machine, local_machine(machine.backend_options(), machine.devices));
+  return found;
+}
+
+// Devices are listed even where there is no model to calibrate with, or one of them fails.
 Result<Found> find(const ModelFlags& model, const MachineFlags& machine) {
   Found found;
   auto opened = open_model(model, 0);
   if (!opened.ok()) {
     if (!model.model.empty()) return opened.error();
-    spdlog::warn("no calibrated figures: {}", opened.error().message);
-    TESSERA_ASSIGN(found.machine.machine, local_machine(machine.backend_options(), {}));
-    return found;
+    return uncalibrated(machine, opened.error());
   }
   found.model = opened.take();
-  TESSERA_ASSIGN(found.machine, open_machine(machine, found.model, model.cold, false));
+  auto calibrated = open_machine(machine, found.model, model.cold, false);
+  if (!calibrated.ok()) {
+    if (calibrated.error().code == ErrorCode::kCancelled) return calibrated.error();
+    return uncalibrated(machine, calibrated.error());
+  }
+  found.machine = calibrated.take();
   found.figures = device_figures(found.machine.machine, found.model.shape);
   return found;
 }
@@ -97,6 +148,7 @@ int devices_command(int argc, const char* const* argv) {
   add_bandwidth_flag(app, flags);
   add_output_flags(app, output);
   if (const auto code = parse_flags(app, argc, argv)) return *code;
+  flags.devices = {"all"};
   const auto found = find(model, flags);
   if (!found.ok()) return fail("devices", found.error(), output.json);
   const Platform& platform = found->machine.machine.platform;
@@ -106,12 +158,13 @@ int devices_command(int argc, const char* const* argv) {
     Json& list = document["devices"] = Json::array();
     for (const DeviceDescription& device : platform.devices)
       list.push_back(device_json(device, platform, calibration, found->figures));
+    document["plugins"] = plugins_json();
     document["calibration"] = calibration.path.empty() ? Json(nullptr) : Json(calibration.path);
     print_json(document);
     return 0;
   }
-  const Painter paint(colours_wanted());
-  for (const DeviceDescription& device : platform.devices) print_device(device, found->figures, paint);
+  print_table(platform, calibration.created, found->figures);
+  print_refused_plugins();
   if (!calibration.created.empty())
     std::printf("calibrated %s: %s\n", calibration.created.c_str(),
                 calibration.path.empty() ? "not kept, the cache folder cannot be written" : calibration.path.c_str());

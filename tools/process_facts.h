@@ -15,7 +15,8 @@ Duration since_process_start();  // now
 // VmHWM of /proc/self/status; 0 where that cannot be read.
 Bytes peak_resident();
 
-// The version and the linker's build id (ELF note NT_GNU_BUILD_ID, in hex), which changes with every change of the code.
+// The version and the linker's build ids (ELF notes NT_GNU_BUILD_ID, in hex) of the command, of libtessera and of loaded
+// plug-ins that have backends: they change with every change of the code.
 std::string program_version();
 
 }  // namespace tessera
