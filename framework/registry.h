@@ -53,6 +53,10 @@ class Registry {
 Registry<PolicyFactory>& policies();
 Registry<BackendFactory>& backends();
 
+// Registers what was built in. Generated (cmake/rooms.cmake); the second time does nothing.
+void register_policies();
+void register_backends();
+
 // "unknown policy 'stj'; did you mean 'sti'? known: load-exec, preload, sti" for any list of names.
 std::string unknown_name(std::string_view what, std::string_view given, const std::vector<std::string>& known);
 

@@ -143,14 +143,16 @@ Status judge(int ended, const std::string& verdict, bool complete, bool timed_ou
 }  // namespace
 
 Result<PluginContents> open_plugin(const std::string& path) {
-  // Lazily first: a plug-in of another version, which calls what is not there, must come to tell its version.
-  void* const library = ::dlopen(path.c_str(), RTLD_LAZY | RTLD_LOCAL);
-  if (library == nullptr) return refused(linker_error(path));
+  void* library = ::dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
+  const std::string unresolved = library == nullptr ? linker_error(path) : "";
+  // One of another version may call what is not there: opened lazily, it can still tell its version.
+  if (library == nullptr) library = ::dlopen(path.c_str(), RTLD_LAZY | RTLD_LOCAL);
+  if (library == nullptr) return refused(unresolved);
   const auto entry = reinterpret_cast<PluginEntry>(::dlsym(library, kPluginEntry));
   const PluginDoor* const door = entry != nullptr ? entry() : nullptr;
   if (door == nullptr) return refused(std::string("has no ") + kPluginEntry + "(): it is no plug-in of tessera");
   TESSERA_TRY(compare(*door));
-  if (::dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL) == nullptr) return refused(linker_error(path));
+  if (!unresolved.empty()) return refused(unresolved);
   PluginContents contents;
   contents.policies.set_source(path);
   contents.backends.set_source(path);

@@ -18,10 +18,6 @@
 
 namespace tessera {
 
-// Generated (cmake/rooms.cmake).
-void register_policies();
-void register_backends();
-
 namespace {
 
 constexpr Command kCommands[] = {

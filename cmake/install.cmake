@@ -1,0 +1,29 @@
+# `cmake --install BUILD --prefix P`: the command with its models and platforms, libtessera, and the package that programs and
+# plug-ins outside of this tree build against (find_package(tessera)). One layout, as in the build tree.
+include(CMakePackageConfigHelpers)
+install(TARGETS tessera RUNTIME DESTINATION bin)
+install(TARGETS tessera_library EXPORT tesseraTargets LIBRARY DESTINATION lib)
+# What rooms leave in the build tree's share/ and libexec/ (the embedded model, programs that a backend starts).
+install(DIRECTORY ${CMAKE_BINARY_DIR}/share/tessera DESTINATION share)
+install(DIRECTORY ${CMAKE_BINARY_DIR}/libexec/tessera DESTINATION libexec USE_SOURCE_PERMISSIONS OPTIONAL)
+install(DIRECTORY configs/platforms configs/models DESTINATION share/tessera/configs FILES_MATCHING PATTERN "*.toml")
+
+# Headers: the contracts, what they stand on, and what embeds. Those that need another library's headers stay here.
+set(headers include/tessera)
+install(DIRECTORY framework DESTINATION ${headers} FILES_MATCHING PATTERN "*.h")
+install(DIRECTORY policies/parts DESTINATION ${headers}/policies FILES_MATCHING PATTERN "*.h")
+foreach(header shards/store.h shards/shard_format.h shards/flat_codec.h shards/codec_elements.h shards/hash.h
+               shards/tokenizer.h shards/accuracy_profile.h shards/graph_builder.h shards/dataset.h
+               scheduler/session.h scheduler/cost_book.h scheduler/request_margins.h scheduler/calibrate.h
+               scheduler/plugins.h configs/loader.h configs/units.h)
+  get_filename_component(room ${header} DIRECTORY)
+  install(FILES ${header} DESTINATION ${headers}/${room})
+endforeach()
+
+set(package lib/cmake/tessera)
+install(EXPORT tesseraTargets NAMESPACE tessera:: DESTINATION ${package})
+configure_package_config_file(cmake/package/tesseraConfig.cmake.in ${CMAKE_BINARY_DIR}/package/tesseraConfig.cmake
+                              INSTALL_DESTINATION ${package})
+write_basic_package_version_file(${CMAKE_BINARY_DIR}/package/tesseraConfigVersion.cmake COMPATIBILITY SameMinorVersion)
+install(FILES ${CMAKE_BINARY_DIR}/package/tesseraConfig.cmake ${CMAKE_BINARY_DIR}/package/tesseraConfigVersion.cmake
+              cmake/package/tesseraPlugins.cmake DESTINATION ${package})
