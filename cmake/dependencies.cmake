@@ -35,3 +35,6 @@ if(XRT_INCLUDE_DIR AND XRT_LIBRARY AND UUID_LIBRARY AND UUID_INCLUDE_DIR)
 else()
   message(STATUS "fpga: no XRT here: the backend says that it is not available; install libxrt-dev and uuid-dev")
 endif()
+# Headers only: the ICD loader is opened when it is needed (backends/opencl).
+find_path(OPENCL_INCLUDE_DIR CL/cl.h)
+mark_as_advanced(OPENCL_INCLUDE_DIR)
