@@ -43,8 +43,16 @@ struct TaskTiming {
   TaskState state = TaskState::kWaiting;
 };
 
+// A task that failed, and how.
+struct TaskFault {
+  TaskId task = kNoTask;
+  Error error;
+  bool given_up = false;  // its device never ended it
+};
+
 struct RunReport {
   Status status;                  // the first error
+  std::vector<TaskFault> faults;  // in the order in which they were seen; empty where the run was cancelled or got stuck
   std::vector<TaskTiming> tasks;  // by id
   Duration makespan;              // the last end
   std::vector<Bytes> peak;        // per memory: most reserved at once, `held` included
@@ -62,6 +70,10 @@ struct RunLimits {
   const std::atomic<bool>* cancel = nullptr;  // looked at before each task starts, and every 2 ms while one runs
   // A running task is given up at max(10 x p95, p95 + floor) (architecture section 4); kForever: never.
   Duration overdue_floor = milliseconds(5000);
+  // The same for what is no load, where another device could take over; the lesser of both counts.
+  Duration suspect_floor = kForever;
+  // A failure cancels all that has not started, not only what depends on it.
+  bool stop_on_failure = false;
 };
 
 // One thread per device beyond the caller's lives as long as the executor; any of them may run any lane, one lane at a time

@@ -78,7 +78,7 @@ class VirtualRun {
     }
     const Result<Duration> duration = time_ != nullptr ? time_->duration(task) : task.planned;
     if (!duration.ok()) return fail_at_once(lane, task, duration.error());
-    const Duration limit = time_ != nullptr ? overdue_limit(task, limits_.overdue_floor) : kForever;
+    const Duration limit = time_ != nullptr ? overdue_limit(task, limits_) : kForever;
     lane.fails = *duration > limit;
     if (lane.fails) lane.error = overdue_error(graph_, task.id, limit, "cancelled");
     lane.end = saturating_add(now_, std::max(Duration{}, std::min(*duration, limit)));
@@ -107,7 +107,11 @@ class VirtualRun {
   void end(Lane& lane) {
     const Task& task = graph_.task(lane.running);
     const TaskState state = lane.fails ? TaskState::kFailed : TaskState::kDone;
-    if (lane.fails && report_.status.ok()) report_.status = lane.error;
+    if (lane.fails) {
+      if (report_.status.ok()) report_.status = lane.error;
+      report_.faults.push_back({task.id, lane.error, false});
+      stopped_ = stopped_ || limits_.stop_on_failure;
+    }
     lane.running = kNoTask;
     if (binder_ != nullptr) binder_->ended(task, state);
     ledger_.end(task);

@@ -2,6 +2,7 @@
 #include "framework/plan.h"
 
 #include <algorithm>
+#include <array>
 
 namespace tessera {
 
@@ -66,6 +67,27 @@ double Plan::mean_bits() const {
 
 bool Plan::stays(const ResidentShard& held) const {
   return keep_unused && (held.id.layer >= depth || bits_of(held.id) == kAbsent);
+}
+
+std::vector<PlannedLoad> loads_for(const Platform& platform, const Residency& residency, const Plan& plan) {
+  std::vector<PlannedLoad> loads;
+  loads.reserve(2 * static_cast<size_t>(plan.depth) + 2);
+  if (!plan.resumes_at) loads.push_back({Op::kLoadRows, -1, kAbsent, 0});
+  for (int l = plan.resumes_at.value_or(0); l < plan.depth; ++l) {
+    std::array<SliceMask, kBitsLevels> wanted{};
+    for (int j = 0; j < plan.slices; ++j) {
+      const ShardId id{static_cast<int16_t>(l), static_cast<int16_t>(j)};
+      const Bits bits = plan.bits_of(id);
+      if (bits == kAbsent) continue;
+      const ResidentShard* held = residency.shards.empty() ? nullptr : residency.find(id);
+      if (held == nullptr || !plan.uses(platform, *held)) wanted[bits_level(bits)] |= SliceMask{1} << j;
+    }
+    for (int level = 1; level < kBitsLevels; ++level)
+      if (wanted[level] != 0) loads.push_back({Op::kLoadShards, static_cast<int16_t>(l), level_bits(level), wanted[level]});
+  }
+  if (std::find(residency.exits.begin(), residency.exits.end(), plan.depth) == residency.exits.end())
+    loads.push_back({Op::kLoadExit, static_cast<int16_t>(plan.depth - 1), kAbsent, 0});
+  return loads;
 }
 
 }  // namespace tessera

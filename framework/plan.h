@@ -82,7 +82,9 @@ struct Plan {
   bool pipelined = true;  // false: no compute before the last load has ended (Load&Exec)
   bool decoded = false;   // residents held decoded (policy `preload` where the budget allows)
   double quantile = 0.5;  // of the cost model
-  Prediction predicted;   // filled by the scheduler's replay
+  // Of a request that goes on after a device failed: x of this layer is in host memory, and nothing before it is run.
+  std::optional<int> resumes_at;
+  Prediction predicted;  // filled by the scheduler's replay
   std::vector<PlanReason> explain;
 
   Bits bits_of(ShardId id) const { return bits[static_cast<size_t>(id.layer) * slices + id.slice]; }
@@ -96,5 +98,9 @@ struct Plan {
   bool stays(const ResidentShard& held) const;  // unused, but kept
   bool exit_stays(int held_depth) const { return keep_unused || held_depth == depth; }
 };
+
+// The loads of a plan with its bits and placement in the usual order: rows, then each layer's shards that are not resident,
+// one load a bitwidth, lowest first, then the exit head.
+std::vector<PlannedLoad> loads_for(const Platform& platform, const Residency& residency, const Plan& plan);
 
 }  // namespace tessera

@@ -10,7 +10,11 @@
 namespace tessera {
 
 // How long a task may run before it is given up (architecture section 4).
-inline Duration overdue_limit(const Task& task, Duration floor) {
+inline Duration overdue_floor(const Task& task, const RunLimits& limits) {
+  return task.kind == TaskKind::kLoad ? limits.overdue_floor : std::min(limits.overdue_floor, limits.suspect_floor);
+}
+inline Duration overdue_limit(const Task& task, const RunLimits& limits) {
+  const Duration floor = overdue_floor(task, limits);
   if (floor == kForever) return kForever;
   const Duration p95 = std::max(task.estimate.p95, task.planned);
   const Duration tenfold = p95 > Duration{kForever.ns / 10} ? kForever : p95 * 10;

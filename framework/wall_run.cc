@@ -45,10 +45,11 @@ WallRun::WallRun(const TaskGraph& graph, TaskBinder* binder, const RunLimits& li
     timings += lane.order.size();
     if (lane.device->abandoned.empty()) continue;
     lane.lost = true;
-    if (first_error_.ok())
-      first_error_ =
-          Error{ErrorCode::kDevice, "device " + std::to_string(d) + ": still busy with task " +
-                                        std::to_string(lane.device->abandoned.front().work->task.id) + " of an earlier run"};
+    const Error busy{ErrorCode::kDevice, "device " + std::to_string(d) + ": still busy with task " +
+                                             std::to_string(lane.device->abandoned.front().work->task.id) +
+                                             " of an earlier run"};
+    if (first_error_.ok()) first_error_ = busy;
+    faults_.push_back({lane.order.front(), busy, true});
   }
 }
 
@@ -241,6 +242,7 @@ void WallRun::stop(const Error& reason) {
 RunReport WallRun::take_report() {
   RunReport report;
   report.status = first_error_;
+  report.faults = std::move(faults_);
   report.peak = ledger_.peaks();
   report.tasks.resize(graph_.size());
   size_t at = 0;

@@ -94,7 +94,7 @@ class WallRun {
   void ledger_changed();       // under mutex_
   void declare_stuck();        // under mutex_
   void stop(const Error& reason);
-  void fail(TaskId id, const Error& error);
+  void fail(const TaskFault& fault);
 
   // Running one task (the lane's holder).
   void execute(Lane& lane, const Task& task);
@@ -124,6 +124,7 @@ class WallRun {
   MemoryLedger ledger_;
   int threads_ = 0;  // in help()
   Status first_error_;
+  std::vector<TaskFault> faults_;
 };
 
 }  // namespace tessera

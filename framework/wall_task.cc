@@ -12,10 +12,14 @@ constexpr Duration kCancelPoll = milliseconds(2);
 
 }  // namespace
 
-void WallRun::fail(TaskId id, const Error& error) {
-  for (const TaskId next : graph_.successors(id)) doomed_[next].store(1, std::memory_order_relaxed);
-  const std::lock_guard lock(mutex_);
-  if (first_error_.ok()) first_error_ = error;
+void WallRun::fail(const TaskFault& fault) {
+  for (const TaskId next : graph_.successors(fault.task)) doomed_[next].store(1, std::memory_order_relaxed);
+  {
+    const std::lock_guard lock(mutex_);
+    if (first_error_.ok()) first_error_ = fault.error;
+    if (fault.error.code != ErrorCode::kCancelled) faults_.push_back(fault);
+  }
+  if (limits_.stop_on_failure) stop(fault.error);
 }
 
 void WallRun::skip(Lane& lane, const Task& task) {
@@ -38,7 +42,7 @@ void WallRun::execute(Lane& lane, const Task& task) {
   const bool given_up = outcome.state == TaskState::kRunning;
   const TaskState state = given_up ? TaskState::kFailed : outcome.state;
   record(lane, {started, lane.now, state});
-  if (state == TaskState::kFailed) fail(task.id, outcome.error);
+  if (state == TaskState::kFailed) fail({task.id, outcome.error, given_up});
   if (binder_ != nullptr) binder_->ended(task, outcome.state);
   if (task.release == 0 && !given_up) return;
   const std::lock_guard lock(mutex_);
@@ -68,7 +72,7 @@ WallRun::Outcome WallRun::perform(Lane& lane, const Task& task, Duration started
 
 WallRun::Outcome WallRun::await_ticket(Lane& lane, Ticket ticket, const Task& task, Duration started) {
   const DeviceBinding& device = lane.device->binding;
-  const Duration limit = overdue_limit(task, limits_.overdue_floor);
+  const Duration limit = overdue_limit(task, limits_);
   Duration deadline = saturating_add(began_ + started, limit);
   bool overdue = false, cancelled = false;
   for (;;) {
@@ -90,7 +94,7 @@ WallRun::Outcome WallRun::await_ticket(Lane& lane, Ticket ticket, const Task& ta
     if (overdue) return give_up(lane, ticket, task, limit);
     overdue = true;
     device.backend->cancel(device.device, ticket);
-    deadline = saturating_add(clock_.now(), limits_.overdue_floor);
+    deadline = saturating_add(clock_.now(), overdue_floor(task, limits_));
   }
 }
 

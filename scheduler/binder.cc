@@ -293,10 +293,12 @@ void RequestBinder::ended(const Task& task, TaskState state) {
   const bool done = state == TaskState::kDone;
   switch (task.cost.op) {
     case Op::kLoadShards:
-      if (!done)
-        for_each_slice(task.slice_set, [&](int slice) {
-          for (Piece* piece : {&shard(task.layer, slice), &staged(task.layer, slice)}) give_back(*piece);
-        });
+      for_each_slice(task.slice_set, [&](int slice) {
+        for (Piece* piece : {&shard(task.layer, slice), &staged(task.layer, slice)}) {
+          piece->ready = piece->owned && done;
+          if (!done) give_back(*piece);
+        }
+      });
       return;
     case Op::kLoadRows:
       if (!done) give_back(rows_);
@@ -313,6 +315,7 @@ void RequestBinder::ended(const Task& task, TaskState state) {
           Piece& from = staged(task.layer, slice);
           if (!from.owned) drop_resident({task.layer, static_cast<int16_t>(slice)});
           give_back(from);
+          shard(task.layer, slice).ready = true;
         });
       return;
     case Op::kLayer:
@@ -322,6 +325,36 @@ void RequestBinder::ended(const Task& task, TaskState state) {
     default:
       return;
   }
+}
+
+void RequestBinder::set_hidden(const std::vector<float>& hidden) {
+  std::copy(hidden.begin(), hidden.end(), at(kHostSpace, Payload::kHidden).as<float>());
+}
+
+std::vector<float> RequestBinder::hidden() const {
+  if (sizes_.host.hidden == 0) return {};
+  const float* x = reinterpret_cast<const float*>(fixed_.buffer.host);
+  return {x, x + ids_.size() * static_cast<size_t>(store_.shape().hidden)};
+}
+
+void RequestBinder::salvage(int layer) {
+  for (int l = 0; l < plan_.depth; ++l)
+    for (int j = 0; j < plan_.slices; ++j)
+      for (Piece* piece : {&shard(l, j), &staged(l, j)}) {
+        const bool wanted = l < layer ? kept_[index(l, j)] : piece->space == kHostSpace;
+        if (!piece->owned || !piece->ready || !wanted) continue;
+        const ShardId id{static_cast<int16_t>(l), static_cast<int16_t>(j)};
+        residents_.hold(id, {piece->buffer, piece->space, plan_.bits_of(id), false, piece->bytes});
+        piece->owned = false;
+      }
+}
+
+Bytes RequestBinder::left_behind() const {
+  int64_t bytes = 0;
+  for (const std::vector<Piece>* pieces : {&shards_, &staged_})
+    for (const Piece& piece : *pieces) bytes += piece.owned && piece.space == kHostSpace ? piece.bytes : 0;
+  for (const Piece* piece : {&rows_, &exit_, &fixed_}) bytes += piece->owned ? piece->bytes : 0;
+  return {bytes};
 }
 
 void RequestBinder::keep() {

@@ -45,6 +45,15 @@ class RequestBinder final : public TaskBinder {
 
   // A device never ended a task: this binder and the arena's pages must outlive the process's use of it.
   bool abandoned() const { return abandoned_; }
+  // x of the layer at which plan.resumes_at goes on; after prepare().
+  void set_hidden(const std::vector<float>& hidden);
+  // After a run that failed: x as it lies in host memory (scheduler/takeover.h tells of which layer it is, if of any).
+  std::vector<float> hidden() const;
+  // After a run that failed: hands over to the residents what was read for layers from `layer` on and lies in host memory,
+  // and what the plan keeps.
+  void salvage(int layer);
+  // Bytes of host memory that a device may use for ever (abandoned).
+  Bytes left_behind() const;
   // After a run that ended well: hands plan.keep's shards and the exit head over to the residents.
   void keep();
   std::vector<float> logits() const;
@@ -59,6 +68,7 @@ class RequestBinder final : public TaskBinder {
     SpaceId space = kHostSpace;
     bool owned = false;    // by this request
     bool decoded = false;  // of a resident
+    bool ready = false;    // its bytes have arrived
   };
   // A task's operands live here from bind to ended.
   struct Bound {

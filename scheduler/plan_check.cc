@@ -60,17 +60,22 @@ Status check_keep(const PlanningView& view, const Plan& plan) {
   return {};
 }
 
-Status check_support(const PlanningView& view, const TaskGraph& graph, const std::vector<DeviceBinding>& bindings) {
+}  // namespace
+
+Status check_support(const Platform& platform, const ModelShape& shape, const TaskGraph& graph,
+                     const std::vector<DeviceBinding>& bindings) {
   for (const Task& task : graph.tasks()) {
     const DeviceId device = task.cost.device;
-    const std::string& name = view.platform.devices[device].name;
+    const std::string& name = platform.devices[device].name;
     if (device >= bindings.size() || bindings[device].backend == nullptr)
       return illegal(graph.name(task.id) + ": device " + name + " has no backend on this machine");
-    const Support support = bindings[device].backend->supports(bindings[device].device, task.cost, view.shape);
+    const Support support = bindings[device].backend->supports(bindings[device].device, task.cost, shape);
     if (!support.yes) return illegal(graph.name(task.id) + ": device " + name + " cannot run it: " + support.why);
   }
   return {};
 }
+
+namespace {
 
 Status check_budgets(const PlanningView& view, const Prediction& predicted) {
   if (predicted.peak > view.budgets.memory)
@@ -88,7 +93,7 @@ Status check(const PlanningView& view, const Plan& plan, const ReplayedPlan& rep
   TESSERA_TRY(check_depth(view, plan));
   for (int l = 0; l < plan.depth; ++l) TESSERA_TRY(check_layer(view, plan, l));
   TESSERA_TRY(check_keep(view, plan));
-  if (!bindings.empty()) TESSERA_TRY(check_support(view, replayed.lowered.graph, bindings));
+  if (!bindings.empty()) TESSERA_TRY(check_support(view.platform, view.shape, replayed.lowered.graph, bindings));
   return check_budgets(view, replayed.prediction);
 }
 

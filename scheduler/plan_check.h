@@ -16,6 +16,10 @@ namespace tessera {
 Status check_plan(const PlanningView& view, std::string_view policy, const Plan& plan, const ReplayedPlan& replayed,
                   const std::vector<DeviceBinding>& bindings);
 
+// Whether every task is one that its device supports; kInternal names the task and the device.
+Status check_support(const Platform& platform, const ModelShape& shape, const TaskGraph& graph,
+                     const std::vector<DeviceBinding>& bindings);
+
 // The error of a plan that could not even be lowered or replayed, with the policy's name.
 Error illegal_plan(std::string_view policy, const Error& why);
 

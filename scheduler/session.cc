@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <map>
 #include <utility>
 
 #include "framework/clock.h"
@@ -17,6 +18,9 @@ namespace {
 
 // Free pages that may stay beyond the account of a request, so that small changes of plan cost no page faults.
 constexpr Bytes kArenaSlack = mib(2);
+
+// A device that failed so often takes no part in later requests (architecture section 4).
+constexpr int kSuspectsToQuarantine = 2;
 
 class StoreSession final : public Session {
  public:
@@ -53,14 +57,31 @@ class StoreSession final : public Session {
   void drop_unused(const PlannedRequest& planned);
   Status load_residents(const Residency& wanted);
   RunLimits limits(const RequestOptions& options, const PlannedRequest& planned);
-  Status execute(const RequestOptions& options, const std::vector<int32_t>& ids, const std::vector<int32_t>& types,
-                 Answer& answer);
-  Status execute_bound(const RequestOptions& options, const std::vector<int32_t>& ids, const std::vector<int32_t>& types,
-                       Answer& answer);
+  struct Input {
+    const std::vector<int32_t>& ids;
+    const std::vector<int32_t>& types;
+  };
+  // What a request has lost so far, and what it saved.
+  struct Loss {
+    std::vector<DeviceId> devices;
+    std::vector<float> hidden;  // x of the layer at which the plan goes on
+    int storage_failures = 0;
+  };
+  Status execute(const RequestOptions& options, Answer& answer);
+  Status execute_bound(const RequestOptions& options, const Input& input, Duration arrival, Answer& answer);
+  Status recover(const RequestOptions& options, const Input& input, Duration arrival, std::unique_ptr<RequestBinder> binder,
+                 Loss& loss, Answer& answer);
+  bool note(const std::vector<DeviceFault>& faults, Loss& loss);
   // A device never ended a task and may use its operands as long as the process lives: they are leaked on purpose.
   void leave_behind(std::unique_ptr<TaskBinder> binder) {
     arena_.pin();
     (void)binder.release();
+  }
+  void leave_behind(std::unique_ptr<RequestBinder> binder) {
+    const Bytes bytes = binder->left_behind();
+    base_ += bytes;
+    planner_.add_base(bytes);
+    leave_behind(std::unique_ptr<TaskBinder>(std::move(binder)));
   }
   void keep_virtually(const Plan& plan);
   void observe(const RequestOptions& options, const Answer& answer);
@@ -75,8 +96,9 @@ class StoreSession final : public Session {
   DevicePool pool_;  // likewise
   ResidencyBuffer residents_;
   std::unique_ptr<Executor> executor_;
-  Bytes preload_budget_;  // of the last request
-  bool first_ = true;     // no request has run yet
+  Bytes preload_budget_;              // of the last request
+  bool first_ = true;                 // no request has run yet
+  std::map<DeviceId, int> suspects_;  // failures by device
   std::atomic<bool> running_{false};
   std::atomic<bool> cancel_{false};
 };
@@ -194,17 +216,17 @@ Result<Answer> StoreSession::run(const RequestOptions& options, const std::vecto
   answer.peak = held();
   if (!answer.planned->infeasible) {
     drop_unused(*answer.planned);
-    TESSERA_TRY(machine_.virtual_time ? execute(options, ids, types, answer) : execute_bound(options, ids, types, answer));
+    TESSERA_TRY(machine_.virtual_time ? execute(options, answer) : execute_bound(options, {ids, types}, arrival, answer));
   }
   if (answer.planned->refused_by_margin) machine_.costs->doubt_requests({options.policy, first_});
   answer.latency = machine_.virtual_time ? answer.report.makespan : WallClock::instance().now() - arrival;
-  if (!answer.planned->infeasible && !machine_.virtual_time) observe(options, answer);
+  answer.late = std::max(Duration{}, answer.latency - options.budgets.latency);
+  if (!answer.planned->infeasible && !machine_.virtual_time && answer.taken_over.empty()) observe(options, answer);
   return answer;
 }
 
 // In virtual time: the same graph, the same rules, nothing to bind.
-Status StoreSession::execute(const RequestOptions& options, const std::vector<int32_t>&, const std::vector<int32_t>&,
-                             Answer& answer) {
+Status StoreSession::execute(const RequestOptions& options, Answer& answer) {
   const PlannedRequest& planned = *answer.planned;
   answer.report = executor_->run(planned.graph, nullptr, limits(options, planned));
   TESSERA_TRY(answer.report.status);
@@ -215,25 +237,83 @@ Status StoreSession::execute(const RequestOptions& options, const std::vector<in
   return {};
 }
 
-Status StoreSession::execute_bound(const RequestOptions& options, const std::vector<int32_t>& ids,
-                                   const std::vector<int32_t>& types, Answer& answer) {
-  const PlannedRequest& planned = *answer.planned;
-  arena_.set_limit(std::max(Bytes{0}, planned.plan.predicted.peak - base_) + kArenaSlack);
-  const RunLimits run_limits = limits(options, planned);
-  auto owned = std::make_unique<RequestBinder>(BinderInputs{*store_, machine_.platform, planned.plan, planned.graph,
-                                                            planned.buffers, arena_, pool_, residents_, ids, types});
-  RequestBinder& binder = *owned;  // stays, even where it is left behind
-  TESSERA_TRY(binder.prepare());
-  answer.report = executor_->run(planned.graph, &binder, run_limits);
-  if (binder.abandoned()) leave_behind(std::move(owned));
-  TESSERA_TRY(answer.report.status);
-  answer.logits = binder.logits();
+Status StoreSession::execute_bound(const RequestOptions& options, const Input& input, Duration arrival, Answer& answer) {
+  Loss loss;
+  for (;;) {
+    const PlannedRequest& planned = *answer.planned;
+    arena_.set_limit(std::max(Bytes{0}, planned.plan.predicted.peak - base_) + kArenaSlack);
+    RunLimits run_limits = limits(options, planned);
+    run_limits.stop_on_failure = true;
+    if (planner_.has_spare()) run_limits.suspect_floor = options.suspect_after;
+    auto binder =
+        std::make_unique<RequestBinder>(BinderInputs{*store_, machine_.platform, planned.plan, planned.graph,
+                                                     planned.buffers, arena_, pool_, residents_, input.ids, input.types});
+    TESSERA_TRY(binder->prepare());
+    if (planned.plan.resumes_at) binder->set_hidden(loss.hidden);
+    answer.report = executor_->run(planned.graph, binder.get(), run_limits);
+    answer.io += binder->io();
+    if (answer.report.status.ok()) {
+      answer.logits = binder->logits();
+      binder->keep();
+      break;
+    }
+    TESSERA_TRY(recover(options, input, arrival, std::move(binder), loss, answer));
+  }
   answer.label = static_cast<int>(std::max_element(answer.logits.begin(), answer.logits.end()) - answer.logits.begin());
-  answer.io = binder.io();
   answer.peaks = answer.report.peak;
   answer.peak = answer.peaks.empty() ? Bytes{} : answer.peaks[0];
-  binder.keep();
   return {};
+}
+
+// After a run that failed: takes note of the devices that failed, saves what can be used, and plans the rest on the others.
+// An error where nothing can take over, or where it was no device that failed.
+Status StoreSession::recover(const RequestOptions& options, const Input& input, Duration arrival,
+                             std::unique_ptr<RequestBinder> binder, Loss& loss, Answer& answer) {
+  const PlannedRequest& failed = *answer.planned;
+  const std::vector<DeviceFault> faults = faults_of(failed.graph, machine_.platform, answer.report);
+  const bool abandoned = binder->abandoned();
+  const bool hopeless = cancel_.load() || faults.empty() || !note(faults, loss);
+  const std::optional<int> layer =
+      hopeless ? std::nullopt : resume_point(failed.graph, machine_.platform, failed.plan, answer.report);
+  if (layer) loss.hidden = binder->hidden();
+  if (abandoned)
+    leave_behind(std::move(binder));
+  else if (!hopeless)
+    binder->salvage(layer.value_or(0));
+  binder.reset();
+  for (const DeviceId device : loss.devices) {
+    residents_.drop_space(device);
+    pool_.trim(device);
+  }
+  if (hopeless) return answer.report.status;
+  const Duration elapsed = WallClock::instance().now() - arrival;
+  Result<PlannedRequest> rest = planner_.take_over(options, static_cast<int>(input.ids.size()), residents_.residency(),
+                                                   {failed.plan, layer, loss.devices, elapsed});
+  if (!rest.ok() && rest.error().code == ErrorCode::kInfeasible) {  // what was saved may be what there is no room for
+    residents_.clear();
+    rest = planner_.take_over(options, static_cast<int>(input.ids.size()), residents_.residency(),
+                              {failed.plan, layer, loss.devices, elapsed});
+  }
+  if (!rest.ok())
+    return Error{ErrorCode::kDevice, "device " + faults.front().name + " failed: " + faults.front().error +
+                                         "; nothing could take over: " + rest.error().message};
+  answer.taken_over.push_back({faults, layer, elapsed, answer.planned, std::move(answer.report)});
+  answer.planned = std::make_shared<const PlannedRequest>(rest.take());
+  drop_unused(*answer.planned);
+  return {};
+}
+
+// False where the request cannot go on: storage failed twice, or a device that does nothing but fail is all that is left.
+bool StoreSession::note(const std::vector<DeviceFault>& faults, Loss& loss) {
+  for (const DeviceFault& fault : faults) {
+    if (machine_.platform.devices[fault.device].kind == DeviceKind::kStorage) {
+      if (fault.given_up || ++loss.storage_failures > 1) return false;
+      continue;
+    }
+    loss.devices.push_back(fault.device);
+    if (fault.given_up || ++suspects_[fault.device] >= kSuspectsToQuarantine) planner_.quarantine(fault.device);
+  }
+  return true;
 }
 
 // The residents after a run in virtual time: what the binder would have kept.

@@ -12,6 +12,7 @@
 #include "framework/replay.h"
 #include "framework/trace.h"
 #include "scheduler/cost_book.h"
+#include "scheduler/takeover.h"
 #include "shards/graph_builder.h"
 #include "shards/store.h"
 
@@ -38,6 +39,9 @@ struct RequestOptions {
   double quantile = 0.95;
   bool best_effort = false;
   uint64_t seed = 0;
+  // A task that runs this much longer than its 95 % quantile (or ten times that, if more) makes its device suspect, where
+  // another could take over (architecture section 4).
+  Duration suspect_after = milliseconds(50);
 };
 
 // One decision with all that explains it. `infeasible` is set where the budgets cannot be met (then `plan` is not).
@@ -56,6 +60,15 @@ struct PlannedRequest {
   Duration planning;             // wall time that deciding, checking and replaying took, once
 };
 
+// What happened where a device failed in the middle of a request and others went on with it.
+struct TakenOver {
+  std::vector<DeviceFault> faults;
+  std::optional<int> layer;                       // where the others went on; nothing: from the start
+  Duration at;                                    // since the arrival
+  std::shared_ptr<const PlannedRequest> planned;  // what was given up, and how far it came
+  RunReport report;
+};
+
 struct Answer {
   std::shared_ptr<const PlannedRequest> planned;
   bool reused = false;        // the plan was decided for an earlier request
@@ -66,6 +79,10 @@ struct Answer {
   Bytes peak;                // most accounted at once in the host's memory: residents, preload buffer, request
   std::vector<Bytes> peaks;  // the same by memory of the platform
   RunReport report;
+  // Before `planned` and `report`, which then are of the last attempt, in order.
+  std::vector<TakenOver> taken_over;
+  // Beyond the latency budget; 0 where it was kept.
+  Duration late;
 };
 
 // Not thread-safe: one request at a time. Between requests the session holds the resident parts, the tokenizer, the preload

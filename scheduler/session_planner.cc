@@ -5,6 +5,7 @@
 
 #include "framework/registry.h"
 #include "scheduler/plan_check.h"
+#include "scheduler/takeover.h"
 #include "shards/shard_format.h"
 
 namespace tessera {
@@ -121,6 +122,7 @@ PlanningView SessionPlanner::view(const RequestOptions& options, int tokens, con
   view.bits = options.bits;
   view.quantile = options.quantile;
   view.knobs = options.knobs;
+  if (!machine_.bindings.empty()) view.supports = [this](const CostKey& key) { return supports(key); };
   return view;
 }
 
@@ -144,24 +146,81 @@ Result<PlannedRequest> SessionPlanner::decide(Policy& policy, const RequestOptio
     out.refused_by_margin = least != kForever && without(margin, least) <= options.budgets.latency;
     return out;
   }
-  out.plan = std::move(std::get<Plan>(decision));
-  Result<ReplayedPlan> replayed = replay.replay_fully(out.plan);
+  Plan& plan = std::get<Plan>(decision);
+  Result<ReplayedPlan> replayed = replay.replay_fully(plan);
   if (!replayed.ok()) return illegal_plan(policy.name(), replayed.error());
-  TESSERA_TRY(check_plan(asked, policy.name(), out.plan, *replayed, machine_.bindings));
-  out.plan.predicted = replayed->prediction;
-  out.plan.predicted.expected = replayed->prediction.latency;
+  TESSERA_TRY(check_plan(asked, policy.name(), plan, *replayed, machine_.bindings));
+  TESSERA_ASSIGN(out, predicted(replay, std::move(plan), replayed.take()));
+  out.margin = margin;
+  return out;
+}
+
+// A plan with all that its replay said.
+Result<PlannedRequest> SessionPlanner::predicted(const GraphReplay& replay, Plan plan, ReplayedPlan replayed) {
+  PlannedRequest out;
+  out.plan = std::move(plan);
+  out.plan.predicted = replayed.prediction;
+  out.plan.predicted.expected = replayed.prediction.latency;
   if (out.plan.quantile != 0.5) {
     Plan typical = out.plan;
     typical.quantile = 0.5;
     TESSERA_ASSIGN(const Prediction expected, replay.replay(typical));
     out.plan.predicted.expected = expected.latency;
   }
-  out.timeline = std::move(replayed->timeline);
-  out.graph = std::move(replayed->lowered.graph);
-  out.buffers = std::move(replayed->lowered.buffers);
-  out.fixed = std::move(replayed->lowered.fixed);
-  out.residents = std::move(replayed->lowered.residents);
+  out.timeline = std::move(replayed.timeline);
+  out.graph = std::move(replayed.lowered.graph);
+  out.buffers = std::move(replayed.lowered.buffers);
+  out.fixed = std::move(replayed.lowered.fixed);
+  out.residents = std::move(replayed.lowered.residents);
   return out;
+}
+
+bool SessionPlanner::supports(const CostKey& key) const {
+  if (machine_.virtual_time) return true;
+  if (key.device >= machine_.bindings.size()) return false;
+  const DeviceBinding& binding = machine_.bindings[key.device];
+  return binding.backend != nullptr && binding.backend->supports(binding.device, key, shape_).yes;
+}
+
+void SessionPlanner::quarantine(DeviceId device) {
+  if (compute_.size() == 1) return;
+  std::erase(compute_, device);
+  plans_.clear();
+}
+
+Result<PlannedRequest> SessionPlanner::take_over(const RequestOptions& options, int tokens, const Residency& residency,
+                                                 const Rest& rest) {
+  std::vector<DeviceId> left = compute_;
+  std::erase_if(left, [&](DeviceId d) { return std::find(rest.lost.begin(), rest.lost.end(), d) != rest.lost.end(); });
+  const ReplayContext replayed_against = context(options, tokens, residency, *machine_.costs);
+  const GraphReplay replay(replayed_against);
+  const std::function<bool(const CostKey&)> able = [this](const CostKey& key) { return supports(key); };
+  TESSERA_ASSIGN(const Plan whole,
+                 place_anew({machine_.platform, *machine_.costs, left, able, tokens}, rest.plan, rest.layer));
+  std::optional<PlannedRequest> late;
+  Error why{ErrorCode::kInternal, "no legal depth"};
+  for (auto depth = shape_.depths.rbegin(); depth != shape_.depths.rend(); ++depth) {
+    const bool asked_for = *depth == rest.plan.depth || !options.depth;
+    if (*depth > rest.plan.depth || *depth < rest.layer.value_or(0) || !asked_for) continue;
+    Plan plan = cut_to(whole, *depth);
+    plan.loads = loads_for(machine_.platform, residency, plan);
+    Result<ReplayedPlan> replayed = replay.replay_fully(plan);
+    if (replayed.ok()) {
+      const Status able_to = machine_.bindings.empty()
+                                 ? Status{}
+                                 : check_support(machine_.platform, shape_, replayed->lowered.graph, machine_.bindings);
+      if (!able_to.ok()) return Error{ErrorCode::kDevice, able_to.error().message};
+      const bool in_time = rest.elapsed + replayed->prediction.latency <= options.budgets.latency;
+      TESSERA_ASSIGN(PlannedRequest found, predicted(replay, std::move(plan), replayed.take()));
+      found.id = "p" + std::to_string(++plan_count_);
+      if (in_time) return found;
+      if (!late) late = std::move(found);
+    } else if (!late) {
+      why = replayed.error();
+    }
+  }
+  if (!late) return why;
+  return std::move(*late);
 }
 
 std::string SessionPlanner::key(const RequestOptions& options, int tokens, const std::string& fingerprint,

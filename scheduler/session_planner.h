@@ -35,6 +35,23 @@ class SessionPlanner {
   // What the policy wants resident before such a request; checked against the model and the memory budget, with the bytes
   // that it will really take.
   Result<Residency> preload(const RequestOptions& options, int tokens);
+  // The rest of a request whose plan lost devices: `plan` from `layer` on (from the start where nothing of it can be used),
+  // without `lost`, `elapsed` after its arrival. The deepest legal exit that keeps the latency budget, or the plan's own
+  // depth where none does. kDevice where nothing that is left can do it; kInfeasible where memory has no room for it.
+  struct Rest {
+    const Plan& plan;
+    std::optional<int> layer;
+    const std::vector<DeviceId>& lost;
+    Duration elapsed;
+  };
+  Result<PlannedRequest> take_over(const RequestOptions& options, int tokens, const Residency& residency, const Rest& rest);
+  // No later plan uses the device, unless there is no other.
+  void quarantine(DeviceId device);
+  bool has_spare() const { return compute_.size() > 1; }
+  // Whether a device can run such tasks; in virtual time all can.
+  bool supports(const CostKey& key) const;
+  // What a device may use for ever is the process's.
+  void add_base(Bytes bytes) { base_ += bytes; }
   DeviceId storage() const { return storage_; }
 
  private:
@@ -46,6 +63,7 @@ class SessionPlanner {
   PlanningView view(const RequestOptions& options, int tokens, const ReplayContext& context, const PlanReplay& replay) const;
   ReplayContext context(const RequestOptions& options, int tokens, const Residency& residency,
                         const CostOracle& costs) const;
+  static Result<PlannedRequest> predicted(const GraphReplay& replay, Plan plan, ReplayedPlan replayed);
   Result<PlannedRequest> decide(Policy& policy, const RequestOptions& options, int tokens, const Residency& residency,
                                 const Margin& margin);
   std::string key(const RequestOptions& options, int tokens, const std::string& fingerprint, const Margin& margin) const;

@@ -116,6 +116,15 @@ class Lowering {
 
   void add_computes() {
     if (!plan_.pipelined) add_loads(plan_.loads.size());
+    if (plan_.resumes_at)
+      write_in(hidden_, kHostSpace, kNoTask);
+    else
+      add_embed();
+    for (int l = plan_.resumes_at.value_or(0); l < plan_.depth; ++l) add_layer(l);
+    add_exit();
+  }
+
+  void add_embed() {
     add_loads(needs_.rows_load);
     Task embed = compute(Op::kEmbed, home_of(0));
     embed.release = row_bound(shape_, tokens_).bytes.n;
@@ -127,13 +136,16 @@ class Lowering {
       for (TaskId load = 0; load < out_.embed; ++load) builder_.depend(out_.embed, load);
     }
     write(hidden_, embed.cost.device, out_.embed);
-    for (int l = 0; l < plan_.depth; ++l) add_layer(l);
+  }
+
+  void add_exit() {
     add_loads(needs_.exit_load);
+    hidden_.layer = static_cast<int16_t>(plan_.depth);
     Task exit = compute(Op::kExit, home_of(plan_.depth - 1));
     exit.layer = static_cast<int16_t>(plan_.depth - 1);
     const TaskId input = read(hidden_, exit.cost.device);
     out_.exit = add(exit);
-    builder_.depend(out_.exit, input);
+    depend(out_.exit, input);
     if (needs_.exit_load != 0 && plan_.pipelined) builder_.depend(out_.exit, load_task_[needs_.exit_load - 1]);
     Value logits{Payload::kLogits};
     write(logits, exit.cost.device, out_.exit);
@@ -170,7 +182,7 @@ class Lowering {
     std::vector<TaskId> before{read(input, combine.cost.device)};
     for (Value& partial : partials) before.push_back(read(partial, combine.cost.device));
     const TaskId id = add(combine);
-    for (const TaskId task : before) builder_.depend(id, task);
+    for (const TaskId task : before) depend(id, task);
     write(output, combine.cost.device, id);
   }
 
@@ -185,7 +197,7 @@ class Lowering {
       task.release_memory = platform_.memory(platform_.space(part.device));
     }
     const TaskId id = add(task);
-    builder_.depend(id, ready);
+    depend(id, ready);
     if (op != Op::kFfnPart) wait_for_weights(id, l, part.slices);
     return id;
   }
@@ -276,9 +288,15 @@ class Lowering {
   // ---- activations: which task made a value valid where
 
   // The value was written by `task` on `device`, and is valid nowhere else.
-  void write(Value& value, DeviceId device, TaskId task) {
-    value.at.assign(1, {platform_.space(device), task});
-    touch(platform_.space(device), value);
+  void write(Value& value, DeviceId device, TaskId task) { write_in(value, platform_.space(device), task); }
+  void write_in(Value& value, SpaceId space, TaskId task) {
+    value.at.assign(1, {space, task});
+    touch(space, value);
+  }
+
+  // kNoTask: it was there from the start.
+  void depend(TaskId after, TaskId before) {
+    if (before != kNoTask) builder_.depend(after, before);
   }
 
   TaskId read(Value& value, DeviceId device) { return read_in(value, platform_.space(device)); }
@@ -297,7 +315,7 @@ class Lowering {
     task.layer = value.layer;
     task.part = value.part;
     const TaskId id = add(task);
-    builder_.depend(id, after);
+    depend(id, after);
     const SpaceId space = to_host ? kHostSpace : device;
     value.at.emplace_back(space, id);
     touch(space, value);

@@ -46,6 +46,9 @@ class Reading {
       return illegal(std::to_string(tokens_) + " tokens; the model takes 1 to " + std::to_string(shape_.max_tokens));
     if (storage_ >= platform_.devices.size())
       return illegal("storage device " + std::to_string(storage_) + " does not exist");
+    if (plan_.resumes_at && (*plan_.resumes_at < 0 || *plan_.resumes_at > plan_.depth || !plan_.pipelined))
+      return illegal("goes on at layer " + std::to_string(*plan_.resumes_at) + " of " + std::to_string(plan_.depth) +
+                     (plan_.pipelined ? "" : ", and not as a pipeline"));
     if (!(plan_.quantile >= 0.5 && plan_.quantile < 1))
       return illegal("quantile " + std::to_string(plan_.quantile) + "; must be at least 0.5 and below 1");
     return {};
@@ -98,14 +101,17 @@ class Reading {
   // Each slice of a load must be of the plan at those bits, not resident, and loaded once; the rest must be resident.
   Status find_loads() {
     for (size_t i = 0; i < plan_.loads.size(); ++i) TESSERA_TRY(find_load(i));
-    if (out_.rows_load == 0) return illegal("rows: no load of the request's embedding rows");
+    if (out_.rows_load == 0 && !plan_.resumes_at) return illegal("rows: no load of the request's embedding rows");
     const bool exit_resident =
         std::find(residency_.exits.begin(), residency_.exits.end(), plan_.depth) != residency_.exits.end();
     if (exit_resident == (out_.exit_load != 0))
       return illegal("exit head of depth " + std::to_string(plan_.depth) +
                      (exit_resident ? ": loaded though it is resident" : ": no load and not resident"));
     if (exit_resident) out_.residents[0] += shape_.exit_bytes[plan_.depth - 1];
-    for (int l = 0; l < plan_.depth; ++l) TESSERA_TRY(find_residents(l));
+    for (int l = first_layer(); l < plan_.depth; ++l) TESSERA_TRY(find_residents(l));
+    for (const ResidentShard& held : residency_.shards)  // of layers that have run: kept for the next request
+      if (held.id.layer < first_layer() && plan_.uses(platform_, held))
+        out_.residents[platform_.memory(held.space)] += held.bytes;
     for (const ResidentShard& held : residency_.shards)
       if (plan_.stays(held)) out_.residents[platform_.memory(held.space)] += held.bytes;
     for (const int depth : residency_.exits)
@@ -115,13 +121,15 @@ class Reading {
 
   Status find_load(size_t i) {
     const PlannedLoad& load = plan_.loads[i];
+    if (load.op == Op::kLoadRows && plan_.resumes_at)
+      return illegal("rows: loaded, but the request goes on after its embedding");
     if (load.op == Op::kLoadRows || load.op == Op::kLoadExit) {
       size_t& at = load.op == Op::kLoadRows ? out_.rows_load : out_.exit_load;
       if (at != 0) return illegal(load.op == Op::kLoadRows ? "rows: loaded twice" : "exit head: loaded twice");
       at = i + 1;
       return {};
     }
-    if (load.op != Op::kLoadShards || load.layer < 0 || load.layer >= plan_.depth || !valid_bits(load.bits))
+    if (load.op != Op::kLoadShards || load.layer < first_layer() || load.layer >= plan_.depth || !valid_bits(load.bits))
       return illegal("load " + std::to_string(i) + ": of layer " + std::to_string(load.layer) + " at " +
                      std::to_string(load.bits) + " bits; the plan has no such shards");
     PlanLayer& layer = out_.layers[load.layer];
@@ -160,14 +168,14 @@ class Reading {
   // What lies in a part's space is released by its last task, except what is kept.
   Status find_kept() {
     for (const ShardId id : plan_.keep) {
-      if (id.layer < 0 || id.layer >= plan_.depth || id.slice < 0 || id.slice >= plan_.slices)
+      if (id.layer < first_layer() || id.layer >= plan_.depth || id.slice < 0 || id.slice >= plan_.slices)
         return illegal(where(id.layer, id.slice) + ": kept, but the plan has no such shard");
       PlanLayer& layer = out_.layers[id.layer];
       if ((layer.slices & bit(id.slice)) == 0 || (layer.kept & bit(id.slice)) != 0)
         return illegal(where(id.layer, id.slice) + ": kept twice, or kept though absent");
       layer.kept |= bit(id.slice);
     }
-    for (int l = 0; l < plan_.depth; ++l) {
+    for (int l = first_layer(); l < plan_.depth; ++l) {
       for (const LayerPart& part : plan_.placement[l]) {
         int64_t bytes = 0;
         for (SliceMask rest = part.slices & ~out_.layers[l].kept; rest != 0; rest &= rest - 1)
@@ -184,6 +192,8 @@ class Reading {
     const bool brought = ((out_.layers[l].loaded | out_.layers[l].taken_over) & bit(j)) != 0;
     return brought ? shape_.bytes_of(id, plan_.bits_of(id)).n : residency_.find(id)->bytes.n;
   }
+
+  int first_layer() const { return plan_.resumes_at.value_or(0); }
 
   const ModelShape& shape_;
   const Plan& plan_;

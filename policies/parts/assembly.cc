@@ -2,7 +2,6 @@
 #include "policies/parts/assembly.h"
 
 #include <algorithm>
-#include <array>
 #include <map>
 
 namespace tessera {
@@ -15,18 +14,6 @@ const ResidentShard* resident(const PlanningView& view, const Residency& residen
   if (residency.shards.empty()) return nullptr;
   const ResidentShard* held = residency.find(id);
   return held != nullptr && plan.uses(view.platform, *held) ? held : nullptr;
-}
-
-void add_layer_loads(const PlanningView& view, const Residency& residency, Plan& plan, int layer) {
-  std::array<SliceMask, kBitsLevels> wanted{};
-  for (int j = 0; j < plan.slices; ++j) {
-    const Bits bits = plan.bits_of(shard(layer, j));
-    if (bits == kAbsent || resident(view, residency, plan, shard(layer, j)) != nullptr) continue;
-    wanted[bits_level(bits)] |= SliceMask{1} << j;
-  }
-  for (int level = 1; level < kBitsLevels; ++level)
-    if (wanted[level] != 0)
-      plan.loads.push_back({Op::kLoadShards, static_cast<int16_t>(layer), level_bits(level), wanted[level]});
 }
 
 SpaceId space_of(const PlanningView& view, const Plan& plan, ShardId id) {
@@ -83,12 +70,7 @@ Plan assemble(const PlanningView& view, const Residency& residency, DeviceId dev
 }
 
 void list_loads(const PlanningView& view, const Residency& residency, Plan& plan) {
-  plan.loads.clear();
-  plan.loads.reserve(2 * static_cast<size_t>(plan.depth) + 2);
-  plan.loads.push_back({Op::kLoadRows, -1, kAbsent, 0});
-  for (int l = 0; l < plan.depth; ++l) add_layer_loads(view, residency, plan, l);
-  if (std::find(residency.exits.begin(), residency.exits.end(), plan.depth) == residency.exits.end())
-    plan.loads.push_back({Op::kLoadExit, static_cast<int16_t>(plan.depth - 1), kAbsent, 0});
+  plan.loads = loads_for(view.platform, residency, plan);
 }
 
 void keep_bottom_up(const PlanningView& view, const Residency& residency, Plan& plan, size_t most, Bytes room) {
