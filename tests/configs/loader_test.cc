@@ -122,6 +122,40 @@ TEST_F(ConfigFile, TheSmallBoardHasLittleMemory) {
             machine->costs->estimate(layer_key(128, 12, 2, true)).mean);
 }
 
+// The files that are shipped, whichever they are.
+TEST_F(ConfigFile, EveryPlatformAndModelIsRead) {
+  int platforms = 0;
+  for (const auto& model : fs::directory_iterator(kConfigs + "models")) {
+    const auto shape = load_shape(model.path());
+    ASSERT_TRUE(shape.ok()) << shape.error().message;
+    for (const auto& file : fs::directory_iterator(kConfigs + "platforms")) {
+      const auto machine = load_platform(file.path(), *shape);
+      ASSERT_TRUE(machine.ok()) << machine.error().message;
+      EXPECT_EQ(machine->platform.name, file.path().stem());
+      for (const DeviceDescription& d : machine->platform.devices)
+        EXPECT_TRUE(file.path().stem() == "small-board" || !d.properties.empty())
+            << file.path() << ": device " << d.name << " names no source";
+      ++platforms;
+    }
+  }
+  EXPECT_GE(platforms, 3);
+}
+
+// Of a board of today: an NVMe drive and four Cortex-A76.
+TEST_F(ConfigFile, TheRaspberryPiReadsAndComputesAtPublishedRates) {
+  const ModelShape shape = load_shape(kConfigs + "models/bert-base.toml").value();
+  const auto machine = load_platform(kConfigs + "platforms/raspberry-pi-5.toml", shape);
+  ASSERT_TRUE(machine.ok()) << machine.error().message;
+  CostKey load;
+  load.op = Op::kLoadShards;
+  load.reads = 1;
+  load.bytes = 4096;
+  EXPECT_NEAR(machine->costs->estimate(load).mean.us(), 73 + 5, 1);
+  // 128 tokens of a BERT-base layer: 7,077,888 weights, and 2 * T * T * D for the scores and the context.
+  const double flop = 2.0 * 128 * (7'077'888 + 2 * 128 * 768);
+  EXPECT_NEAR(machine->costs->estimate(layer_key(128, 12, kExact, true)).mean.ms(), flop / 60.5e6, 1);
+}
+
 TEST_F(ConfigFile, UnknownKeysAreRefusedWithTheNearestOne) {
   const std::string good = read_file(kConfigs + "models/bert-base.toml");
   expect_error(shape_error(replaced(good, "hidden = 768", "hidden = 768\nhiden = 3")), 6, "did you mean 'hidden'?");
