@@ -129,14 +129,15 @@ score_tiles:
     }
   score_keys:
     for (uint32_t u = 0; u < job.tokens; ++u) {
-      typename A::Sum sum[kQueries] = {};
+      typename A::Sum sum[kQueries];
     score_groups:
       for (uint32_t g = 0; g < job.groups; ++g) {
         const Group<Tag> key = keys.read();
       score_queries:
         for (uint32_t i = 0; i < kQueries; ++i) {
 #pragma HLS PIPELINE II = 1
-          sum[i] = static_cast<typename A::Sum>(sum[i] + dot<Tag>(query[i][g], key));
+          const typename A::Sum product = dot<Tag>(query[i][g], key);
+          sum[i] = g == 0 ? product : static_cast<typename A::Sum>(sum[i] + product);
           if (g + 1 == job.groups) out.write(A::real(sum[i]) * scale);
         }
       }
@@ -179,7 +180,7 @@ void weigh_values(const Job& job, ::hls::stream<Shares<Tag>, 32>& shares, ::hls:
   using Value = typename Arithmetic<Tag>::Value;
 value_tiles:
   for (uint32_t tile = 0; tile < job.tiles; ++tile) {
-    ContextGroup<Tag> sum[kQueries][kMostGroups] = {};
+    ContextGroup<Tag> sum[kQueries][kMostGroups];
   value_keys:
     for (uint32_t u = 0; u < job.tokens; ++u) {
       Shares<Tag> share[kQueries];

@@ -68,7 +68,7 @@ struct Gelu<Fixed16> {
     const uint32_t units = static_cast<uint32_t>((from_end * 1024).to_int());
     const uint32_t step = units >> 4, within = units & 15u;
     const int32_t low = table::kWords.at[step], high = table::kWords.at[step + 1];
-    const int32_t word = low + ((high - low) * static_cast<int32_t>(within) + 8) / 16;
+    const int32_t word = low + (((high - low) * static_cast<int32_t>(within) + 8) >> 4);
     return static_cast<float>(word) * (1.0f / 1024);
   }
 };

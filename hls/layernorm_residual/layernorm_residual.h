@@ -144,7 +144,18 @@ residual_rows:
 template <typename Tag>
 struct RowSum {
   using A = Arithmetic<Tag>;
-  typename A::Square at[A::kPhases][kLanes] = {};
+  typename A::Square at[A::kPhases][kLanes];
+  RowSum() {
+#pragma HLS INLINE
+  clear:
+    for (int i = 0; i < A::kPhases; ++i) {
+#pragma HLS UNROLL
+      for (uint32_t b = 0; b < kLanes; ++b) {
+#pragma HLS UNROLL
+        at[i][b] = typename A::Square(0);  // fixed-point numbers do not begin as zeros
+      }
+    }
+  }
   void add(uint32_t group, uint32_t lane, typename A::Square value) {
 #pragma HLS INLINE
     auto& sum = at[group % A::kPhases][lane];

@@ -441,7 +441,7 @@ void multiply_tile(const Job& job, const Tile<Tag>& tile, Tile<Tag>& next, TileF
   using A = Arithmetic<Tag>;
   constexpr uint32_t kRows = MatmulTile<Tag>::kRows;
   [[maybe_unused]] constexpr uint32_t kDistance = A::kPhases;
-  Sums<Tag> running = {}, ended = {};
+  Sums<Tag> running, ended;  // both written before they are read
 #pragma HLS ARRAY_PARTITION variable = running.at type = complete dim = 0
 #pragma HLS ARRAY_PARTITION variable = ended.at type = complete dim = 0
 panels:
