@@ -71,7 +71,7 @@ inline Matrix coded_matrix(int out, int in, Bits bits, ElementType type, const s
       if (o.panel != p) continue;
       at.push_back(static_cast<uint16_t>(o.k * 16 + o.n));
       values.push_back(1.5f + 0.25f * static_cast<float>(values.size() % 9));  // exact in every stored type
-      if (16 * p + o.n < out) m.dense[static_cast<size_t>(16 * p + o.n) * in + o.k] = values.back();
+      if (16 * p + o.n < out && o.k < in) m.dense[static_cast<size_t>(16 * p + o.n) * in + o.k] = values.back();
     }
   }
   panel_start[panels] = static_cast<uint32_t>(at.size());
