@@ -209,7 +209,9 @@ Status Device::move(Channel channel, const Task& task, std::span<const Move> mov
     if (!host || host.buffer->host == nullptr || host.offset < 0 || m.bytes.n < 0 ||
         m.bytes.n > host.buffer->bytes.n - host.offset)
       return error(ErrorCode::kInvalid, name, to_string(m.bytes) + " do not lie in host memory; check offset and size");
-    TESSERA_ASSIGN(const Span span, place(out ? m.from : m.to, m.bytes.n, "a transfer's end", 1));
+    auto placed = place(out ? m.from : m.to, m.bytes.n, "a transfer's end", 1);
+    if (!placed.ok()) return error(placed.error().code, name, placed.error().message);
+    const Span& span = *placed;
     std::byte* shared = span.region->memory.data() + span.offset;
     if (out) {
       program.reads(span);
@@ -238,7 +240,7 @@ Status Device::compute(const Task& task, const Operands& operands, Duration expe
   for (const Span& partial : bound->partials) program.reads(partial), program.uses(partial);
   for (const auto& weights : bound->weights) program.reads(weights.span), program.uses(weights.span);
   program.writes(bound->output);
-  if (operands.residents->id == 0) program.to_device(bound->residents);
+  if (bound->fresh_residents) program.to_device(bound->residents);
   if (const Status built = build_compute(*bound, program); !built.ok())
     return error(built.error().code, name, built.error().message);
   return execute(kComputeChannel, program, name, least_limit_ + to_ms(expected) * kLimitOverExpected);

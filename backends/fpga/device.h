@@ -39,7 +39,7 @@ class Device {
   Result<Span> place(const MemoryRef& ref, int64_t bytes, const char* what, int64_t alignment);
   Result<LayerOperands> bind(const Task& task, const Operands& operands);
   Status bind_weights(const Operands& operands, LayerOperands& bound);
-  Result<Span> residents(const ModelShape& shape, const LayerResidents& residents);
+  Result<Span> residents(const ModelShape& shape, const LayerResidents& residents, bool* fresh);
   Result<RegionRef> make_region(Bytes bytes);
   // Frees the device's buffer of a region that nobody uses any more.
   void drop(const BackendRegion& region);

@@ -67,8 +67,8 @@ Status Device::bind_weights(const Operands& o, LayerOperands& bound) {
 }
 
 // One copy in the device for each id; a region's contents come to a new worker by themselves. Called by the thread of
-// computes alone.
-Result<Span> Device::residents(const ModelShape& shape, const LayerResidents& residents) {
+// computes alone. `fresh`: the program must copy them.
+Result<Span> Device::residents(const ModelShape& shape, const LayerResidents& residents, bool* fresh) {
   const int64_t bytes = ResidentLayout(shape).bytes;
   if (residents.id != 0 && !residents_.contains(residents.id) && residents_.size() >= kMostResidents) {
     for (const auto& [id, region] : residents_) drop(*region);
@@ -116,7 +116,7 @@ Result<LayerOperands> Device::bind(const Task& task, const Operands& o) {
   } else {
     TESSERA_TRY(bind_weights(o, bound));
   }
-  TESSERA_ASSIGN(bound.residents, residents(*o.shape, *o.residents));
+  TESSERA_ASSIGN(bound.residents, residents(*o.shape, *o.residents, &bound.fresh_residents));
   return bound;
 }
 

@@ -23,7 +23,8 @@ struct LayerOperands {
     Span span;
   };
   std::vector<Weights> weights;
-  Span residents;  // laid out by ResidentLayout
+  Span residents;                // laid out by ResidentLayout
+  bool fresh_residents = false;  // in shared memory, not yet in the device
   int tokens() const { return starts.back(); }
 };
 

@@ -40,4 +40,9 @@ bool RangeSet::overlaps(int64_t first, int64_t last) const {
   return at != ranges_.begin() && std::prev(at)->second > first;
 }
 
+bool RangeSet::contains(int64_t first, int64_t last) const {
+  const auto at = ranges_.upper_bound(first);
+  return first >= last || (at != ranges_.begin() && std::prev(at)->second >= last);
+}
+
 }  // namespace tessera::fpga

@@ -13,6 +13,7 @@ class RangeSet {
   void add(const RangeSet& other);
   void remove(int64_t first, int64_t last);
   bool overlaps(int64_t first, int64_t last) const;
+  bool contains(int64_t first, int64_t last) const;
   void clear() { ranges_.clear(); }
   bool empty() const { return ranges_.empty(); }
   const std::map<int64_t, int64_t>& ranges() const { return ranges_; }  // first -> last

@@ -20,7 +20,11 @@ struct BackendRegion {
   RangeSet device_only;  // written by kernels, not fetched since
   RangeSet lost;         // device_only of a worker that died
 
-  // After a copy in either direction: both sides agree.
+  bool is_on_host(int64_t first, int64_t last) {
+    const std::lock_guard lock(mutex);
+    return on_host.contains(first, last);
+  }
+  // The rest with the mutex held. After a copy in either direction: both sides agree.
   void copied(int64_t first, int64_t last) {
     on_host.add(first, last), device_only.remove(first, last), lost.remove(first, last);
   }

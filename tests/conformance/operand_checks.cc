@@ -91,6 +91,9 @@ Finding stays_inside(const Subject& s) {
       const auto attention = runner.layer_op<double>(Op::kAttentionPart, weights, x, {0, tokens});
       const auto ffn = runner.layer_op<double>(Op::kFfnPart, weights, x, {0, tokens});
       runner.combine({attention, ffn}, x, false);
+      CostKey embedding;
+      embedding.op = Op::kEmbed, embedding.tokens = static_cast<uint16_t>(tokens);
+      if (!s.backend->supports(s.device, embedding, layer.shape).yes) continue;
       const EmbedCase embed(layer, tokens);
       Operands operands;
       operands.rows = &embed.refs;
