@@ -79,14 +79,10 @@ Result<Span> Device::residents(const ModelShape& shape, const LayerResidents& re
     drop(*kept);
     kept = nullptr;
   }
-  const bool known = kept != nullptr && residents.id != 0;
+  *fresh = kept == nullptr || residents.id == 0 || !kept->is_on_host(0, bytes);
   if (kept == nullptr) { TESSERA_ASSIGN(kept, make_region(Bytes{bytes})); }
-  const Span span{kept, 0, bytes};
-  if (known) return span;
-  write_residents(shape, residents, kept->memory.data());
-  const std::lock_guard lock(kept->mutex);
-  kept->copied(0, bytes);
-  return span;
+  if (*fresh) write_residents(shape, residents, kept->memory.data());
+  return Span{kept, 0, bytes};
 }
 
 Result<LayerOperands> Device::bind(const Task& task, const Operands& o) {
