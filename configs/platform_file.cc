@@ -3,12 +3,14 @@
 #include <cmath>
 
 #include "configs/loader.h"
+#include "configs/platform_links.h"
 #include "configs/toml_table.h"
 #include "framework/cost_model_work.h"
 
 namespace tessera {
 namespace {
 
+using configs::PlatformLinks;
 using configs::TomlTable;
 
 constexpr int64_t kMostDevices = 64;
@@ -165,9 +167,10 @@ Result<std::unique_ptr<CostModel>> table_costs(TomlTable& file, const ModelShape
 
 Result<DeviceKind> read_kind(TomlTable& file) {
   TESSERA_ASSIGN(const std::string name, file.text("kind"));
-  for (DeviceKind k : {DeviceKind::kCpu, DeviceKind::kGpu, DeviceKind::kFpga, DeviceKind::kNpu, DeviceKind::kStorage})
+  for (DeviceKind k :
+       {DeviceKind::kCpu, DeviceKind::kGpu, DeviceKind::kFpga, DeviceKind::kNpu, DeviceKind::kStorage, DeviceKind::kLink})
     if (name == to_string(k)) return k;
-  return file.error("kind", "unknown kind of device '" + name + "'; known: cpu, gpu, fpga, npu, storage");
+  return file.error("kind", "unknown kind of device '" + name + "'; known: cpu, gpu, fpga, npu, storage, link");
 }
 
 Result<std::unique_ptr<CostModel>> read_costs(TomlTable& file, DeviceKind kind, const ModelShape& shape) {
@@ -183,7 +186,7 @@ Result<std::unique_ptr<CostModel>> read_costs(TomlTable& file, DeviceKind kind, 
   return model;
 }
 
-Status read_device(TomlTable& file, const ModelShape& shape, Machine& machine) {
+Status read_device(TomlTable& file, const ModelShape& shape, PlatformLinks& links, Machine& machine) {
   DeviceDescription d;
   TESSERA_ASSIGN(d.name, file.text("name"));
   Platform& platform = machine.platform;
@@ -197,23 +200,16 @@ Status read_device(TomlTable& file, const ModelShape& shape, Machine& machine) {
     TESSERA_ASSIGN(const int64_t threads, file.integer("threads", 1, 4096));
     d.threads = static_cast<int>(threads);
   }
-  if (file.has("memory")) {
-    TESSERA_ASSIGN(const std::string memory, file.text("memory"));
-    const auto found = std::find_if(platform.memories.begin(), platform.memories.end(),
-                                    [&](const MemoryDescription& m) { return m.name == memory; });
-    if (found == platform.memories.end()) {
-      return file.error("memory", "no memory named '" + memory + "'; describe it under [[memory]]");
-    }
-    d.memory = static_cast<MemoryId>(found - platform.memories.begin());
-    d.shared_with_host = d.memory == 0;
-    d.memory_capacity = found->capacity;
+  std::unique_ptr<CostModel> costs;
+  if (d.kind == DeviceKind::kLink) {
+    TESSERA_ASSIGN(costs, links.read_link(file, d.name, read_provenance));
   } else {
-    d.memory_capacity = platform.memories[0].capacity;
+    TESSERA_TRY(links.read_memory(file, d));
+    TESSERA_ASSIGN(costs, read_costs(file, d.kind, shape));
   }
-  TESSERA_ASSIGN(auto costs, read_costs(file, d.kind, shape));
   TESSERA_TRY(file.finish());
-  machine.costs->set(static_cast<DeviceId>(platform.devices.size()), std::move(costs));
   platform.devices.push_back(std::move(d));
+  links.add_costs(static_cast<DeviceId>(platform.devices.size() - 1), std::move(costs));
   return {};
 }
 
@@ -251,7 +247,9 @@ Result<Machine> load_platform(const std::string& path, const ModelShape& shape) 
   TESSERA_TRY(read_memories(file, machine.platform));
   TESSERA_ASSIGN(auto devices, file.tables("device"));
   if (devices.size() > kMostDevices) return file.error("device", "more than 64 devices");
-  for (TomlTable& device : devices) TESSERA_TRY(read_device(device, shape, machine));
+  PlatformLinks links(shape, machine);
+  for (TomlTable& device : devices) TESSERA_TRY(read_device(device, shape, links, machine));
+  TESSERA_TRY(links.join());
   TESSERA_TRY(file.finish());
   const Platform& platform = machine.platform;
   if (!platform.first(DeviceKind::kStorage)) return file.error("device", "no device of kind \"storage\"");

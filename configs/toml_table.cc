@@ -42,6 +42,13 @@ Result<int64_t> TomlTable::integer(std::string_view key, int64_t least, int64_t 
   return *value;
 }
 
+Result<bool> TomlTable::boolean(std::string_view key, bool fallback) {
+  if (!has(key)) return fallback;
+  const auto value = table_.get(key)->value_exact<bool>();
+  if (!value) return error(key, std::string(key) + " must be true or false, without quotes");
+  return *value;
+}
+
 Result<std::vector<int64_t>> TomlTable::integers(std::string_view key, int64_t least, int64_t most) {
   const std::string wanted =
       std::string(key) + " must be a list of whole numbers from " + std::to_string(least) + " to " + std::to_string(most);

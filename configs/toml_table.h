@@ -30,6 +30,7 @@ class TomlTable {
   }
   Result<std::string> text(std::string_view key);
   Result<int64_t> integer(std::string_view key, int64_t least, int64_t most);
+  Result<bool> boolean(std::string_view key, bool fallback);
   Result<std::vector<int64_t>> integers(std::string_view key, int64_t least, int64_t most);
   Result<std::vector<std::string>> texts(std::string_view key);
   // Quantities with units; `fallback` where the key is absent.

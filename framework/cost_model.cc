@@ -30,7 +30,9 @@ class RooflineModel final : public CostModel {
     return e;
   }
   double move_seconds(const CostKey& key) const {
-    return figures_.bandwidth.value > 0 ? static_cast<double>(key.bytes) / figures_.bandwidth.value : 0;
+    const bool back = key.to_host && figures_.bandwidth_to_host.value > 0;
+    const double bandwidth = (back ? figures_.bandwidth_to_host : figures_.bandwidth).value;
+    return bandwidth > 0 ? static_cast<double>(key.bytes) / bandwidth : 0;
   }
   // Weights are read once as fp32, activations [T, D] in and out.
   double compute_seconds(const CostKey& key) const {

@@ -36,12 +36,13 @@ class CostModel {
   virtual void restore(const std::vector<LearnedWindow>&) {}
 };
 
-// time = latency + bytes / bandwidth for loads; max(flops / peak, bytes / bandwidth) + overhead for computes.
+// time = latency + bytes / bandwidth for loads and transfers; max(flops / peak, bytes / bandwidth) + overhead for computes.
 struct Roofline {
-  Duration latency;   // per load or per compute call
-  Duration per_read;  // per extent of a load
+  Duration latency;   // per load, transfer or compute call
+  Duration per_read;  // per extent of a load, per copy of a transfer of weights
   BytesPerSecond bandwidth;
-  double flops_per_second = 0;  // 0: not a compute device
+  BytesPerSecond bandwidth_to_host;  // of transfers to the host; 0: the same
+  double flops_per_second = 0;       // 0: not a compute device
   double decode_weights_per_second = 0;
   Provenance provenance = Provenance::kDataSheet;
 };
@@ -63,6 +64,9 @@ struct PowerFit {
 };
 Result<PowerFit> fit_power(const std::vector<std::pair<double, double>>& x_seconds);
 std::unique_ptr<CostModel> make_regression(const PowerFit& fit, Duration per_read);
+
+// A device's costs with transfers priced by a model of their own: of the link that they cross.
+std::unique_ptr<CostModel> with_transfers(std::unique_ptr<CostModel> computes, std::unique_ptr<CostModel> transfers);
 
 // What a policy asks. A snapshot of cost models, one per device; pure and thread-safe.
 class CostOracle {

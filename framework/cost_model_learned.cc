@@ -14,6 +14,7 @@ namespace {
 constexpr size_t kWindow = 255;  // ratios kept per kind: twenty requests
 constexpr size_t kPrior = 15;    // ratios of 1 that stand in before anything was seen
 constexpr double kWildest = 100;
+constexpr int kBuckets = 1024;           // above every token bucket
 constexpr double kSigmaPerMad = 1.4826;  // of a normal distribution
 constexpr double kZ95 = 1.6448536269514722;
 
@@ -33,8 +34,11 @@ double median_of(std::vector<double>& values) {
 
 int LearnedRatios::kind_of(const CostKey& key) {
   const int bucket = is_compute(key.op) ? token_bucket(key.tokens) : 0;
-  return (static_cast<int>(key.op) * 2 + (key.decoded ? 1 : 0)) * 1024 + bucket;
+  const bool second = key.op == Op::kTransfer ? key.to_host : key.decoded;
+  return (static_cast<int>(key.op) * 2 + (second ? 1 : 0)) * kBuckets + bucket;
 }
+
+Op LearnedRatios::op_of(int kind) { return static_cast<Op>(kind / kBuckets / 2); }
 
 void LearnedRatios::Window::add(double ratio) {
   if (samples == 0 && ratios.empty()) ratios.assign(kPrior, 1.0);

@@ -14,8 +14,10 @@ namespace tessera {
 // request moves neither the median nor the median absolute deviation much.
 class LearnedRatios {
  public:
-  // Kind of task: op, decoded or not, token bucket (0 for loads: one correction keeps costs non-decreasing in bytes).
+  // Kind of task: op, decoded or not (of a transfer: its direction), token bucket (0 for loads and transfers: one correction
+  // keeps costs non-decreasing in bytes).
   static int kind_of(const CostKey& key);
+  static Op op_of(int kind);
   // Refuses (false) what is not positive or not finite.
   bool observe(const CostKey& key, Duration predicted, Duration measured);
   // Scales `own` by the median ratio, widens its spread to the deviation seen, and says that it was measured.
