@@ -12,6 +12,7 @@
 // the policy's error and is reported as such, never repaired.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -64,6 +65,8 @@ struct PlanningView {
   std::optional<Bits> bits;  // one bitwidth for every shard
   double quantile = 0.95;    // of the cost model, for policies that plan with one
   Knobs knobs;
+  // Whether a device (key.device) can run such a task at all; pure. Empty: every device can run everything.
+  std::function<bool(const CostKey&)> supports = {};
 };
 
 // The nearest budgets that would work; a field is absent where nothing would.

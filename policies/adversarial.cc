@@ -13,6 +13,7 @@
 #include "framework/registry.h"
 #include "policies/parts/assembly.h"
 #include "policies/parts/choices.h"
+#include "policies/parts/device_roles.h"
 #include "policies/parts/knobs.h"
 #include "policies/parts/nearest.h"
 
@@ -51,7 +52,13 @@ class Dice {
 class Draw {
  public:
   Draw(const PlanningView& view, const Choices& choices, Dice& dice, int room)
-      : view_(view), choices_(choices), dice_(dice), room_(room) {}
+      : view_(view), choices_(choices), dice_(dice), room_(room) {
+    const DeviceRoles roles = roles_of(view, choices.widths.back(), choices.ladder);
+    homes_ = roles.homes;
+    for (const DeviceId device : roles.layers)
+      if (std::find(roles.parts.begin(), roles.parts.end(), device) != roles.parts.end()) devices_.push_back(device);
+    if (devices_.empty()) devices_.push_back(choices.device);
+  }
 
   Plan plan() {
     const int depth = pick(choices_.depths);
@@ -62,7 +69,8 @@ class Draw {
     Plan plan = assemble(view_, view_.residency, choices_.device, depth, std::move(bits));
     for (int l = 0; l < depth; ++l) place(plan, l);
     plan.home.reset();
-    if (dice_.one_in(2)) plan.home = dice_.of(view_.compute_devices);
+    const bool anyone = homes_.size() == view_.compute_devices.size();
+    if (dice_.one_in(2) || !anyone) plan.home = dice_.of(homes_);
     list_loads(view_, view_.residency, plan);
     split_loads(plan);
     reorder_loads(plan);
@@ -92,9 +100,8 @@ class Draw {
 
   // One device, or a split of the slices over several.
   void place(Plan& plan, int layer) {
-    const std::vector<DeviceId>& devices = view_.compute_devices;
     std::vector<LayerPart> parts;
-    for (const DeviceId device : devices) parts.push_back({device, 0});
+    for (const DeviceId device : devices_) parts.push_back({device, 0});
     dice_.shuffle(parts, 0, parts.size());
     if (dice_.one_in(2)) parts.resize(1);
     const SliceMask set = plan.slice_set(layer);
@@ -149,6 +156,7 @@ class Draw {
   const Choices& choices_;
   Dice& dice_;
   const int room_;
+  std::vector<DeviceId> devices_, homes_;  // that take layers and parts; that embed, join and exit
 };
 
 class Adversarial final : public Policy {

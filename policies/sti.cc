@@ -15,6 +15,8 @@
 //            where it cannot stream the highest coded bitwidth, for there the published rule drops bits with time to spare
 //            fill (needed): needed | all: the preload buffer holds, bottom layers first, what spares compute a stall,
 //            or all that fits
+// Devices:   one, as published; where a request may compute on several, T_comp is that of the placed layer (parts/placement)
+//            and each submodel is placed as `heft` does
 #include <optional>
 
 #include "framework/registry.h"
@@ -23,6 +25,7 @@
 #include "policies/parts/io_plan.h"
 #include "policies/parts/knobs.h"
 #include "policies/parts/nearest.h"
+#include "policies/parts/placement.h"
 #include "policies/parts/preload_buffer.h"
 #include "policies/parts/size_search.h"
 #include "policies/parts/sti_reasons.h"
@@ -46,11 +49,22 @@ struct Start {
   Head head = Head::kLayerZero;
 };
 
+// T_comp of the first device; of the placed layer where several compute.
+Costs sti_costs(const Settings& settings, Placement& placement) {
+  PlacedLayer placed;
+  if (placement.several()) placed = [&placement](int width, Bits bits) { return placement.layer_time(width, bits); };
+  return {placement.view(), settings.choices.device, std::move(placed)};
+}
+
 // One decision under one residency.
 class Planner {
  public:
   Planner(Trials& trials, const Settings& settings)
-      : trials_(trials), view_(trials.view()), settings_(settings), costs_(view_, settings.choices.device) {}
+      : trials_(trials),
+        view_(trials.view()),
+        settings_(settings),
+        placement_(view_, trials.residency(), Split::kBalanced),
+        costs_(sti_costs(settings, placement_)) {}
 
   Result<Decision> decide() {
     const std::optional<Start> start = plan_compute();
@@ -64,7 +78,8 @@ class Planner {
       if (auto plan = degrade(*smaller)) return Decision{std::move(*plan)};
     }
     TESSERA_TRY(trials_.status());
-    return decide_among_smallest(trials_, settings_.choices, [&](Size size, Bits bits) { return uniform(size, bits); });
+    return decide_among_smallest(trials_, settings_.choices,
+                                 BuildFloors([&](Size size, Bits bits) { return floors(size, bits); }));
   }
 
   // Stage A: the deepest, then widest size that computes in time and whose IO, with all slack at the worst, can keep up.
@@ -114,9 +129,8 @@ class Planner {
     IoPlan io(view_, trials_.residency(), costs_, start.size);
     io.start(start.base, start.head);
     const std::vector<Upgrade> upgrades = io.raise(importance(start.size), settings_.choices.ladder);
-    Plan plan = build(start.size, io.bits(), true);
-    if (!trials_.fits(plan)) return std::nullopt;
-    explain_sti(plan, trials_.residency(), start.base, upgrades, upgrades.size());
+    std::optional<Plan> plan = fitting(start.size, io.bits(), true);
+    if (plan) explain_sti(*plan, trials_.residency(), start.base, upgrades, upgrades.size());
     return plan;
   }
 
@@ -126,15 +140,15 @@ class Planner {
     for (const bool keep : {true, false}) {
       if (keep && !buffer) continue;
       for (auto base = settings_.choices.ladder.rbegin(); base != settings_.choices.ladder.rend(); ++base) {
-        Plan plan = build(size, resident_bits(view_, trials_.residency(), size, *base), keep);
-        if (trials_.fits(plan)) return raised(size, *base, std::move(plan), keep);
+        std::optional<Plan> plan = fitting(size, resident_bits(view_, trials_.residency(), size, *base), keep);
+        if (plan) return raised(size, *base, std::move(*plan), keep);
       }
     }
     return std::nullopt;
   }
 
   // As many of pass 2's upgrades, the most important first, as the replay allows above a plan that fits.
-  std::optional<Plan> raised(Size size, Bits base, Plan fitting, bool keep) {
+  std::optional<Plan> raised(Size size, Bits base, Plan best, bool keep) {
     IoPlan io(view_, trials_.residency(), costs_, size);
     std::vector<Upgrade> upgrades;
     if (io.start(base, settings_.slack == Slack::kIo ? Head::kAllSlack : Head::kLayerZero) ||
@@ -144,13 +158,13 @@ class Planner {
       std::vector<Bits> bits = resident_bits(view_, trials_.residency(), size, base);
       for (int i = 0; i < k; ++i)
         bits[static_cast<size_t>(upgrades[i].id.layer) * view_.shape.slices + upgrades[i].id.slice] = upgrades[i].to;
-      Plan plan = build(size, std::move(bits), keep);
-      if (!trials_.fits(plan)) return false;
-      fitting = std::move(plan);
+      std::optional<Plan> plan = fitting(size, std::move(bits), keep);
+      if (!plan) return false;
+      best = std::move(*plan);
       return true;
     });
-    explain_sti(fitting, trials_.residency(), base, upgrades, static_cast<size_t>(std::max(count, 0)));
-    return fitting;
+    explain_sti(best, trials_.residency(), base, upgrades, static_cast<size_t>(std::max(count, 0)));
+    return best;
   }
 
   // At the lowest bitwidth, or at the one that computes fastest.
@@ -159,20 +173,32 @@ class Planner {
     Bits fastest = ladder.front();
     for (const Bits bits : ladder)
       if (costs_.layer(size.width, bits) < costs_.layer(size.width, fastest)) fastest = bits;
-    Plan plan = uniform(size, ladder.front());
-    if (trials_.fits(plan)) return true;
-    if (fastest == ladder.front()) return false;
-    plan = uniform(size, fastest);
-    return trials_.fits(plan);
+    const auto fits = [&](Bits bits) {
+      return fitting(size, resident_bits(view_, trials_.residency(), size, bits), false).has_value();
+    };
+    return fits(ladder.front()) || (fastest != ladder.front() && fits(fastest));
   }
 
-  Plan uniform(Size size, Bits bits) { return build(size, resident_bits(view_, trials_.residency(), size, bits), false); }
+  std::vector<Plan> floors(Size size, Bits bits) {
+    std::vector<Bits> all = resident_bits(view_, trials_.residency(), size, bits);
+    if (placement_.several()) return placement_.floors(size.depth, all);
+    return {assemble(view_, trials_.residency(), settings_.choices.device, size.depth, std::move(all))};
+  }
 
-  Plan build(Size size, std::vector<Bits> bits, bool keep) {
-    Plan plan = assemble(view_, trials_.residency(), settings_.choices.device, size.depth, std::move(bits));
-    if (keep && view_.budgets.preload.n > 0)
-      keep_bottom_up(view_, trials_.residency(), plan, shards_to_keep(size), view_.budgets.preload);
-    return plan;
+  // The plan for such bits, placed, if its replay keeps the budgets.
+  std::optional<Plan> fitting(Size size, std::vector<Bits> bits, bool keep) {
+    const auto kept = [&](Plan plan) {
+      if (keep && view_.budgets.preload.n > 0)
+        keep_bottom_up(view_, trials_.residency(), plan, shards_to_keep(size), view_.budgets.preload);
+      return plan;
+    };
+    if (placement_.several()) {
+      std::vector<PlacedPlan> candidates = placement_.candidates(size.depth, bits);
+      for (PlacedPlan& candidate : candidates) candidate.plan = kept(std::move(candidate.plan));
+      return fastest_that_fits(trials_, std::move(candidates));
+    }
+    Plan plan = kept(assemble(view_, trials_.residency(), settings_.choices.device, size.depth, std::move(bits)));
+    return trials_.fits(plan) ? std::optional(std::move(plan)) : std::nullopt;
   }
 
   size_t shards_to_keep(Size size) {
@@ -196,6 +222,7 @@ class Planner {
   Trials& trials_;
   const PlanningView& view_;
   const Settings& settings_;
+  Placement placement_;
   Costs costs_;
   Size ranked_for_;
   std::vector<ShardId> ranked_;
@@ -222,7 +249,9 @@ class Sti final : public Policy {
   Result<Residency> preload(const PlanningView& view) override {
     TESSERA_ASSIGN(const Settings settings, understood(view));
     if (view.budgets.preload.n <= 0) return Residency{};
-    Costs costs(view, settings.choices.device);
+    const Residency none;
+    Placement placement(view, none, Split::kBalanced);
+    Costs costs = sti_costs(settings, placement);
     for (const Size size : sizes_to_preload(view, settings, costs)) {
       const Residency wanted = preload_buffer(view, settings.choices, costs, size, settings.fill_all);
       if (wanted.shards.empty()) continue;
@@ -252,6 +281,7 @@ class Sti final : public Policy {
     TESSERA_TRY(check_knob_names(*this, view.knobs));
     Settings out;
     TESSERA_ASSIGN(out.choices, choices_of(view));
+    if (view.compute_devices.size() > 1) out.choices.ladder = out.choices.anywhere;
     TESSERA_ASSIGN(const std::string pass1, knob_choice(view.knobs, "pass1", {"highest", "lowest"}));
     TESSERA_ASSIGN(const std::string slack, knob_choice(view.knobs, "slack", {"auto", "keep", "io"}));
     TESSERA_ASSIGN(const std::string fill, knob_choice(view.knobs, "fill", {"needed", "all"}));

@@ -183,8 +183,11 @@ bool SessionPlanner::supports(const CostKey& key) const {
 }
 
 void SessionPlanner::quarantine(DeviceId device) {
-  if (compute_.size() == 1) return;
-  std::erase(compute_, device);
+  std::vector<DeviceId> left = compute_;
+  std::erase(left, device);
+  const std::function<bool(const CostKey&)> able = [this](const CostKey& key) { return supports(key); };
+  if (!can_answer({machine_.platform, *machine_.costs, left, able, 1})) return;
+  compute_ = std::move(left);
   plans_.clear();
 }
 

@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <map>
 
+#include "policies/parts/device_roles.h"
+
 namespace tessera {
 namespace {
 
@@ -50,10 +52,12 @@ std::vector<Bits> resident_bits(const PlanningView& view, const Residency& resid
   return out;
 }
 
-std::optional<DeviceId> host_device(const PlanningView& view) {
-  for (const DeviceId device : view.compute_devices)
-    if (view.platform.space(device) == kHostSpace) return device;
-  return std::nullopt;
+std::optional<DeviceId> home_for(const PlanningView& view, DeviceId device) {
+  const std::vector<DeviceId> homes = roles_of(view, 1, {}).homes;
+  const bool itself = std::find(homes.begin(), homes.end(), device) != homes.end();
+  if (itself && view.platform.space(device) == kHostSpace) return std::nullopt;
+  if (homes.empty() || (itself && view.platform.space(homes.front()) != kHostSpace)) return std::nullopt;
+  return homes.front();
 }
 
 Plan assemble(const PlanningView& view, const Residency& residency, DeviceId device, int depth, std::vector<Bits> bits) {
@@ -64,7 +68,7 @@ Plan assemble(const PlanningView& view, const Residency& residency, DeviceId dev
   plan.quantile = view.quantile;
   plan.placement.resize(depth);
   for (int l = 0; l < depth; ++l) plan.placement[l].push_back({device, plan.slice_set(l)});
-  if (view.platform.space(device) != kHostSpace) plan.home = host_device(view);
+  plan.home = home_for(view, device);
   list_loads(view, residency, plan);
   return plan;
 }

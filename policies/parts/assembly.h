@@ -19,12 +19,13 @@ std::vector<Bits> uniform_bits(const ModelShape& shape, Size size, Bits bits);
 // The same, but what is resident is taken as it is held (unless its bitwidth was given by hand or left the store).
 std::vector<Bits> resident_bits(const PlanningView& view, const Residency& residency, Size size, Bits bits);
 
-// The first device of the user's order that computes in host memory.
-std::optional<DeviceId> host_device(const PlanningView& view);
+// Who embeds and runs the exit head where one device runs the layers; nothing: that device. The first of the user's order
+// that computes in host memory and supports it, where the device has buffers of its own; else whoever supports it.
+std::optional<DeviceId> home_for(const PlanningView& view, DeviceId device);
 
-// The plan that runs `bits` on one device (embedding and exit head on host_device(), where that device computes in buffers
-// of its own): rows first, then each layer's loads, one a bitwidth, lowest first, then the exit head; what is resident at
-// the plan's bits is not loaded. Nothing is kept. Predicted and explain are left empty.
+// The plan that runs `bits` on one device (embedding and exit head at home_for() it): rows first, then each layer's loads,
+// one a bitwidth, lowest first, then the exit head; what is resident at the plan's bits is not loaded. Nothing is kept.
+// Predicted and explain are left empty.
 Plan assemble(const PlanningView& view, const Residency& residency, DeviceId device, int depth, std::vector<Bits> bits);
 
 // Lists the plan's loads anew, in the same order, for its placement.

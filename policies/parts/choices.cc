@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "policies/parts/device_roles.h"
+
 namespace tessera {
 namespace {
 
@@ -40,6 +42,41 @@ Result<std::vector<T>> narrowed(const std::vector<T>& legal, const std::optional
   return std::vector<T>{*given};
 }
 
+std::vector<Bits> computed_by(const PlanningView& view, DeviceId device, const Choices& choices) {
+  std::vector<Bits> out;
+  for (const Bits bits : choices.ladder)
+    if (runs_layers(view, device, choices.widths.back(), bits)) out.push_back(bits);
+  return out;
+}
+
+// The device that computes where one does, and with what; some device must be able to begin and end a request.
+Status choose_device(const PlanningView& view, Choices& choices) {
+  std::optional<std::vector<Bits>> first;
+  for (const DeviceId device : view.compute_devices) {
+    std::vector<Bits> can = computed_by(view, device, choices);
+    choices.anywhere.insert(choices.anywhere.end(), can.begin(), can.end());
+    if (first || can.empty()) continue;
+    choices.device = device;
+    first = std::move(can);
+  }
+  const auto names = [&] {
+    std::string text;
+    for (const DeviceId device : view.compute_devices)
+      text += (text.empty() ? "" : ", ") + view.platform.devices[device].name;
+    return text;
+  };
+  if (!first)
+    return invalid("device " + names() + ": cannot run layers of model " + view.shape.name + " at " +
+                   listed(std::vector<int>(choices.ladder.begin(), choices.ladder.end())) +
+                   " bits; give other --devices, or other bits");
+  if (roles_of(view, choices.widths.back(), {}).homes.empty())
+    return invalid("device " + names() + ": cannot embed tokens and run exit heads; add a device that can, such as cpu0");
+  std::sort(choices.anywhere.begin(), choices.anywhere.end());
+  choices.anywhere.erase(std::unique(choices.anywhere.begin(), choices.anywhere.end()), choices.anywhere.end());
+  choices.ladder = std::move(*first);
+  return {};
+}
+
 }  // namespace
 
 Result<Choices> choices_of(const PlanningView& view) {
@@ -51,7 +88,7 @@ Result<Choices> choices_of(const PlanningView& view) {
   TESSERA_ASSIGN(out.ladder, narrowed(shape.bitwidths, view.bits, "bits", shape.name));
   if (out.depths.empty() || out.widths.empty() || out.ladder.empty())
     return invalid("model " + shape.name + ": no legal depth, width or bitwidth");
-  out.device = view.compute_devices.front();
+  TESSERA_TRY(choose_device(view, out));
   return out;
 }
 

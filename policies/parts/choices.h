@@ -9,10 +9,11 @@
 namespace tessera {
 
 struct Choices {
-  std::vector<int> depths;   // ascending, not empty
-  std::vector<int> widths;   // ascending, not empty
-  std::vector<Bits> ladder;  // ascending, not empty: what the store holds
-  DeviceId device = 0;       // that computes: the first of the user's order
+  std::vector<int> depths;     // ascending, not empty
+  std::vector<int> widths;     // ascending, not empty
+  std::vector<Bits> ladder;    // ascending, not empty: what the store holds and `device` computes with
+  DeviceId device = 0;         // that computes where one device does: the first of the user's order that can
+  std::vector<Bits> anywhere;  // what the store holds and some device computes with
 };
 
 // kInvalid where the request cannot be understood for this model: names what was asked and what there is.

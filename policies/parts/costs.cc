@@ -12,10 +12,17 @@ constexpr int64_t kMostReads = 255;
 
 }  // namespace
 
-Costs::Costs(const PlanningView& view, DeviceId device) : view_(view), device_(device) {
+Costs::Costs(const PlanningView& view, DeviceId device, PlacedLayer placed)
+    : view_(view), device_(device), placed_(std::move(placed)) {
   std::array<Duration, kBitsLevels> unknown;
   unknown.fill({-1});
   layers_.assign(static_cast<size_t>(view.shape.slices) + 1, unknown);
+}
+
+bool Costs::spares_load(const ResidentShard& held) const {
+  if (!placed_) return serves(view_.platform, device_, held);
+  return std::any_of(view_.compute_devices.begin(), view_.compute_devices.end(),
+                     [&](DeviceId device) { return serves(view_.platform, device, held); });
 }
 
 Duration Costs::at(const CostKey& key) const {
@@ -32,7 +39,9 @@ CostKey Costs::compute(Op op) const {
 
 Duration Costs::layer(int width, Bits bits) {
   Duration& known = layers_[width][bits_level(bits)];
-  if (known.ns < 0) {
+  if (known.ns < 0 && placed_) {
+    known = std::clamp(placed_(width, bits), Duration{0}, kAges);
+  } else if (known.ns < 0) {
     CostKey key = compute(Op::kLayer);
     key.slices = static_cast<uint8_t>(width);
     key.bits[bits_level(bits)] = static_cast<uint8_t>(width);

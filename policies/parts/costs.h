@@ -2,17 +2,23 @@
 #pragma once
 
 #include <array>
+#include <functional>
 #include <vector>
 
 #include "framework/policy.h"
 
 namespace tessera {
 
-// One device computes. Remembers what it was asked; lives as long as one decision, on its thread.
+// What a layer of a width and bitwidth takes, placed on several devices.
+using PlacedLayer = std::function<Duration(int width, Bits bits)>;
+
+// One device computes; or several, as `placed` says. Remembers what it was asked; lives as long as one decision, on its
+// thread.
 class Costs {
  public:
-  Costs(const PlanningView& view, DeviceId device);
-  DeviceId device() const { return device_; }
+  Costs(const PlanningView& view, DeviceId device, PlacedLayer placed = {});
+  // Whether what is held spares a load.
+  bool spares_load(const ResidentShard& held) const;
 
   // Compute of one layer of `width` slices, all at `bits`, decoding included (STI's T_comp).
   Duration layer(int width, Bits bits);
@@ -29,6 +35,7 @@ class Costs {
 
   const PlanningView& view_;
   const DeviceId device_;
+  const PlacedLayer placed_;
   std::vector<std::array<Duration, kBitsLevels>> layers_;  // [M + 1]; negative: not asked yet
 };
 

@@ -22,7 +22,7 @@ IoPlan::IoPlan(const PlanningView& view, const Residency& residency, Costs& cost
   exit_load_ = exit_resident ? Duration{} : costs.exit_load(size.depth);
   resident_.assign(static_cast<size_t>(size.depth) * view.shape.slices, kAbsent);
   for (const ResidentShard& held : residency.shards)
-    if (held.id.layer < size.depth && held.id.slice < size.width && serves(view.platform, costs.device(), held))
+    if (held.id.layer < size.depth && held.id.slice < size.width && costs.spares_load(held))
       resident_[index(held.id)] = held.bits;
 }
 

@@ -30,18 +30,23 @@ struct Pair {
 
 class SmallestPlans {
  public:
-  SmallestPlans(Trials& trials, const Choices& choices, const BuildFloor& build) : trials_(trials) {
+  SmallestPlans(Trials& trials, const Choices& choices, const BuildFloors& build) : trials_(trials) {
     for (auto width = choices.widths.rbegin(); width != choices.widths.rend(); ++width)
       for (auto bits = choices.ladder.rbegin(); bits != choices.ladder.rend(); ++bits) {
         const Size size{choices.depths.front(), *width};
-        floors_.push_back({build(size, *bits), size, *bits, {}, {}});
+        for (Plan& plan : build(size, *bits)) floors_.push_back({std::move(plan), size, *bits, {}, {}});
       }
   }
 
+  // Of the first size and bitwidth that fits, the fastest plan.
   std::optional<Plan> first_that_fits() {
-    for (Floor& floor : floors_)
-      if (trials_.fits(floor.plan)) return floor.plan;
-    return std::nullopt;
+    const Floor* best = nullptr;
+    for (Floor& floor : floors_) {
+      if (best != nullptr && (floor.size != best->size || floor.bits != best->bits)) break;
+      if (!trials_.fits(floor.plan)) continue;
+      if (best == nullptr || floor.plan.predicted.latency < best->plan.predicted.latency) best = &floor;
+    }
+    return best == nullptr ? std::nullopt : std::optional(best->plan);
   }
 
   // Nothing fits: what each does under the given memory and under unlimited memory.
@@ -175,6 +180,11 @@ Result<Decision> nearest(SmallestPlans& plans, const PlanningView& view) {
 }  // namespace
 
 Result<Decision> decide_among_smallest(Trials& trials, const Choices& choices, const BuildFloor& build) {
+  return decide_among_smallest(trials, choices,
+                               BuildFloors([&](Size size, Bits bits) { return std::vector<Plan>{build(size, bits)}; }));
+}
+
+Result<Decision> decide_among_smallest(Trials& trials, const Choices& choices, const BuildFloors& build) {
   SmallestPlans plans(trials, choices, build);
   if (auto plan = plans.first_that_fits()) return Decision{std::move(*plan)};
   TESSERA_TRY(trials.status());

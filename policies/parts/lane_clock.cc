@@ -1,0 +1,188 @@
+// Keeps the time of each lane.
+#include "policies/parts/lane_clock.h"
+
+#include <algorithm>
+#include <bit>
+
+namespace tessera {
+namespace {
+
+int64_t bytes_of(const ModelShape& shape, int layer, Bits bits, SliceMask slices) {
+  int64_t bytes = 0;
+  for (SliceMask rest = slices; rest != 0; rest &= rest - 1)
+    bytes += shape.bytes_of({static_cast<int16_t>(layer), static_cast<int16_t>(std::countr_zero(rest))}, bits).n;
+  return bytes;
+}
+
+}  // namespace
+
+SliceMask LayerWork::usable(const Platform& platform, const LayerPart& part) const {
+  const SpaceId space = platform.space(part.device);
+  SliceMask out = 0;
+  for (SliceMask rest = part.slices; rest != 0; rest &= rest - 1) {
+    const int where = held_in[static_cast<size_t>(std::countr_zero(rest))];
+    if (where == space || (where == kHostSpace && (decoded & rest & -rest) == 0)) out |= rest & -rest;
+  }
+  return out;
+}
+
+BitsHistogram LayerWork::bits_of(SliceMask of) const {
+  BitsHistogram out{};
+  for (int level = 1; level < kBitsLevels; ++level) out[level] = static_cast<uint8_t>(slice_count(at[level] & of));
+  return out;
+}
+
+std::vector<LayerWork> layer_works(const PlanningView& view, const Residency& residency, int depth,
+                                   const std::vector<Bits>& bits) {
+  const int slices = view.shape.slices;
+  std::vector<LayerWork> out(static_cast<size_t>(depth));
+  for (int l = 0; l < depth; ++l) {
+    LayerWork& work = out[l];
+    work.held_in.assign(static_cast<size_t>(slices), LayerWork::kNowhere);
+    for (int j = 0; j < slices; ++j) {
+      const Bits b = bits[static_cast<size_t>(l) * slices + j];
+      if (b == kAbsent) continue;
+      work.slices |= SliceMask{1} << j;
+      work.at[bits_level(b)] |= SliceMask{1} << j;
+    }
+  }
+  for (const ResidentShard& held : residency.shards) {
+    const ShardId id = held.id;
+    if (id.layer >= depth || held.bits == kAbsent || bits[static_cast<size_t>(id.layer) * slices + id.slice] != held.bits)
+      continue;
+    out[id.layer].held_in[id.slice] = held.space;
+    if (held.decoded) out[id.layer].decoded |= SliceMask{1} << id.slice;
+  }
+  return out;
+}
+
+std::vector<PlannedLoad> loads_of(const Platform& platform, const LayerWork& work, int layer,
+                                  const std::vector<LayerPart>& parts) {
+  std::vector<PlannedLoad> out;
+  for (size_t k = 0; k < parts.size(); ++k) {
+    const SpaceId space = platform.space(parts[k].device);
+    const auto same = [&](const LayerPart& other) { return platform.space(other.device) == space; };
+    if (std::any_of(parts.begin(), parts.begin() + static_cast<ptrdiff_t>(k), same)) continue;
+    SliceMask missing = 0;
+    for (const LayerPart& part : parts)
+      if (same(part)) missing |= part.slices & ~work.usable(platform, part);
+    for (int level = 1; level < kBitsLevels; ++level)
+      if (const SliceMask group = missing & work.at[level]; group != 0)
+        out.push_back({Op::kLoadShards, static_cast<int16_t>(layer), level_bits(level), group});
+  }
+  return out;
+}
+
+LaneClock::LaneClock(TaskCosts& costs, const std::vector<LayerWork>& works)
+    : costs_(&costs), works_(&works), lanes_(costs.view().platform.devices.size()) {}
+
+Duration LaneClock::occupy(DeviceId device, Duration ready, Duration takes) {
+  lanes_[device] = std::max(lanes_[device], ready) + takes;
+  return lanes_[device];
+}
+
+void LaneClock::start(DeviceId home) {
+  home_ = home;
+  const Duration rows = occupy(costs_->view().storage, {}, costs_->load_rows());
+  hidden_.at.assign(1, {platform().space(home), occupy(home, rows, costs_->embed(home))});
+}
+
+Duration LaneClock::read(Value& value, SpaceId space) {
+  for (const auto& [where, since] : value.at)
+    if (where == space) return since;
+  const auto [first, since] = value.at.front();
+  if (space == kHostSpace) return move(value, first, true, since);
+  return move(value, space, false, read(value, kHostSpace));
+}
+
+Duration LaneClock::move(Value& value, DeviceId device, bool to_host, Duration ready) {
+  const Duration end = occupy(device, ready, costs_->move(device, value.payload, to_host));
+  value.at.emplace_back(to_host ? kHostSpace : device, end);
+  return end;
+}
+
+Duration LaneClock::input_at(DeviceId device) const {
+  const SpaceId space = platform().space(device);
+  for (const auto& [where, since] : hidden_.at)
+    if (where == space) return std::max(since, lanes_[device]);
+  LaneClock other = *this;
+  return std::max(other.read(other.hidden_, space), other.lanes_[device]);
+}
+
+// Loads, then what the host holds for other devices: as they are lowered.
+void LaneClock::bring_weights(int layer, const std::vector<LayerPart>& parts) {
+  const PlanningView& view = costs_->view();
+  const LayerWork& work = (*works_)[layer];
+  weights_.assign(parts.size(), {});
+  for (const PlannedLoad& load : loads_of(view.platform, work, layer, parts)) {
+    const int64_t bytes = bytes_of(view.shape, layer, load.bits, load.slices);
+    Duration there = occupy(view.storage, {}, costs_->load(load.bits, slice_count(load.slices), bytes));
+    for (size_t k = 0; k < parts.size(); ++k) {
+      if ((parts[k].slices & load.slices) == 0) continue;
+      const DeviceId device = parts[k].device;
+      if (view.platform.space(device) != kHostSpace && !view.platform.devices[device].host_visible)
+        there = occupy(view.platform.link_of(device), there, costs_->take_over(device, slice_count(load.slices), bytes));
+      weights_[k] = std::max(weights_[k], there);
+    }
+  }
+  for (size_t k = 0; k < parts.size(); ++k) {
+    const SpaceId space = view.platform.space(parts[k].device);
+    if (space == kHostSpace) continue;
+    SliceMask taken_over = 0;
+    for (SliceMask rest = work.usable(view.platform, parts[k]); rest != 0; rest &= rest - 1)
+      if (work.held_in[static_cast<size_t>(std::countr_zero(rest))] != space) taken_over |= rest & -rest;
+    for (int level = 1; level < kBitsLevels; ++level) {
+      const SliceMask group = taken_over & work.at[level];
+      if (group == 0) continue;
+      const int64_t bytes = bytes_of(view.shape, layer, level_bits(level), group);
+      const Duration takes = costs_->take_over(parts[k].device, slice_count(group), bytes);
+      weights_[k] = std::max(weights_[k], occupy(view.platform.link_of(parts[k].device), {}, takes));
+    }
+  }
+}
+
+Duration LaneClock::part_time(Op op, int layer, const LayerPart& part) {
+  const LayerWork& work = (*works_)[layer];
+  return costs_->part(op, part.device, work.bits_of(part.slices), (part.slices & ~work.decoded) == 0);
+}
+
+Duration LaneClock::run(int layer, const std::vector<LayerPart>& parts) {
+  bring_weights(layer, parts);
+  if (parts.size() == 1) {
+    const DeviceId device = parts[0].device;
+    const Duration ready = std::max(read(hidden_, platform().space(device)), weights_[0]);
+    const Duration end = occupy(device, ready, part_time(Op::kLayer, layer, parts[0]));
+    hidden_.at.assign(1, {platform().space(device), end});
+    return end;
+  }
+  Value attended{Payload::kAttended, {}};
+  run_half(Op::kAttentionPart, layer, parts, hidden_, attended);
+  return run_half(Op::kFfnPart, layer, parts, attended, hidden_);
+}
+
+// A part on each device, and the combine at home.
+Duration LaneClock::run_half(Op op, int layer, const std::vector<LayerPart>& parts, Value& input, Value& output) {
+  std::vector<Value> partials;
+  for (size_t k = 0; k < parts.size(); ++k) {
+    const SpaceId space = platform().space(parts[k].device);
+    Duration ready = read(input, space);
+    if (op == Op::kAttentionPart) ready = std::max(ready, weights_[k]);
+    const Duration end = occupy(parts[k].device, ready, part_time(op, layer, parts[k]));
+    partials.push_back({Payload::kPartial, {{space, end}}});
+  }
+  const SpaceId at_home = platform().space(home_);
+  Duration ready = read(input, at_home);
+  for (Value& partial : partials) ready = std::max(ready, read(partial, at_home));
+  const Duration end = occupy(home_, ready, costs_->combine(home_, op));
+  output.at.assign(1, {at_home, end});
+  return end;
+}
+
+Duration LaneClock::finish(int depth, bool exit_resident) {
+  Duration ready = read(hidden_, platform().space(home_));
+  if (!exit_resident) ready = std::max(ready, occupy(costs_->view().storage, {}, costs_->load_exit(depth)));
+  Value logits{Payload::kLogits, {{platform().space(home_), occupy(home_, ready, costs_->exit(home_))}}};
+  return read(logits, kHostSpace);
+}
+
+}  // namespace tessera

@@ -1,0 +1,170 @@
+// Counts slices by what each device takes for them.
+#include "policies/parts/slice_split.h"
+
+#include <algorithm>
+#include <bit>
+#include <optional>
+
+namespace tessera {
+namespace {
+
+constexpr int64_t kPage = 4096;
+
+}  // namespace
+
+Bits common_bits(const LayerWork& work) {
+  int most = bits_level(kExact);
+  for (int level = kBitsLevels - 1; level >= 1; --level)
+    if (slice_count(work.at[level]) > slice_count(work.at[most])) most = level;
+  return level_bits(most);
+}
+
+int64_t largest_slice(const ModelShape& shape, int layer, const LayerWork& work) {
+  int64_t most = 1;
+  for (int level = 1; level < kBitsLevels; ++level)
+    for (SliceMask rest = work.at[level]; rest != 0; rest &= rest - 1) {
+      const ShardId id{static_cast<int16_t>(layer), static_cast<int16_t>(std::countr_zero(rest))};
+      most = std::max(most, shape.bytes_of(id, level_bits(level)).n);
+    }
+  return most;
+}
+
+SliceSplit::Counts SliceSplit::limits(const std::vector<DeviceId>& devices, int layer, const LayerWork& work,
+                                      int layers_in_room) {
+  const int slices = slice_count(work.slices);
+  const int64_t each = largest_slice(view_.shape, layer, work);
+  Counts out;
+  for (const DeviceId device : devices) {
+    const int64_t held = std::clamp<int64_t>(room(device).n / layers_in_room / each, 0, slices);
+    out.push_back(static_cast<int>(held));
+  }
+  return out;
+}
+
+// Bytes of a device's own memory for weights: shared evenly by the devices that have it.
+Bytes SliceSplit::room(DeviceId device) {
+  const auto [known, fresh] = rooms_.try_emplace(device, kUnlimited);
+  if (!fresh) return known->second;
+  const MemoryId memory = view_.platform.memory(view_.platform.space(device));
+  const Bytes capacity = memory == 0 ? kUnlimited : view_.platform.memories[memory].capacity;
+  if (capacity == kUnlimited) return kUnlimited;
+  int sharers = 0;
+  for (const DeviceId other : view_.compute_devices)
+    sharers += view_.platform.memory(view_.platform.space(other)) == memory ? 1 : 0;
+  int64_t workspace = 0;
+  for (const Op op : {Op::kLayer, Op::kAttentionPart, Op::kFfnPart, Op::kCombine, Op::kEmbed, Op::kExit}) {
+    CostKey key;
+    key.device = device;
+    key.op = op;
+    key.tokens = static_cast<uint16_t>(view_.tokens);
+    key.slices = static_cast<uint8_t>(view_.shape.slices);
+    workspace = std::max(workspace, view_.costs.estimate(key).workspace.n);
+  }
+  const auto parts = static_cast<int64_t>(view_.compute_devices.size());
+  const int64_t activations = costs_.bytes_of(Payload::kHidden) * 2 + costs_.bytes_of(Payload::kPartial) * parts;
+  known->second = {std::max<int64_t>(0, capacity.n / std::max(sharers, 1) - activations - workspace - 2 * kPage)};
+  return known->second;
+}
+
+const SliceSplit::Halves& SliceSplit::halves(DeviceId device, Bits bits) {
+  const auto [known, fresh] = halves_.try_emplace({device, bits});
+  Halves& out = known->second;
+  if (!fresh) return out;
+  const bool own = view_.platform.space(device) != kHostSpace;
+  const auto time = [&](Op op, Payload input, int k) {
+    if (k == 0) return Duration{};
+    Duration takes = costs_.part(op, device, k, bits);
+    if (own) takes += costs_.move(device, input, false) + costs_.move(device, Payload::kPartial, true);
+    return takes;
+  };
+  for (int k = 0; k <= view_.shape.slices; ++k) {
+    out.attention.push_back(time(Op::kAttentionPart, Payload::kHidden, k));
+    out.ffn.push_back(time(Op::kFfnPart, Payload::kAttended, k));
+  }
+  return out;
+}
+
+Duration SliceSplit::slowest(const std::vector<DeviceId>& devices, const Counts& counts, Bits bits) {
+  Duration attention, ffn;
+  for (size_t i = 0; i < devices.size(); ++i) {
+    const Halves& of = halves(devices[i], bits);
+    attention = std::max(attention, of.attention[counts[i]]);
+    ffn = std::max(ffn, of.ffn[counts[i]]);
+  }
+  return attention + ffn;
+}
+
+template <typename Completion>
+SliceSplit::Counts SliceSplit::one_by_one(const Counts& most, int slices, Completion completion) {
+  Counts counts(most.size(), 0);
+  for (int s = 0; s < slices; ++s) {
+    std::optional<size_t> next;
+    Duration least;
+    for (size_t i = 0; i < most.size(); ++i) {
+      if (counts[i] == most[i]) continue;
+      const Duration then = completion(i, counts[i] + 1);
+      if (next && then >= least) continue;
+      next = i;
+      least = then;
+    }
+    if (!next) return {};
+    ++counts[*next];
+  }
+  return counts;
+}
+
+// Slice by slice to whoever then has least to do (which is best for one half), then slices move while that helps both.
+SliceSplit::Counts SliceSplit::balance(const std::vector<DeviceId>& devices, const Counts& most, int slices, Bits bits) {
+  Counts counts = one_by_one(most, slices, [&](size_t i, int k) {
+    const Halves& of = halves(devices[i], bits);
+    return of.attention[k] + of.ffn[k];
+  });
+  if (counts.empty()) return counts;
+  for (bool better = true; better;) {
+    better = false;
+    Duration best = slowest(devices, counts, bits);
+    for (size_t from = 0; from < devices.size(); ++from)
+      for (size_t to = 0; to < devices.size(); ++to) {
+        if (from == to || counts[from] == 0 || counts[to] == most[to]) continue;
+        --counts[from];
+        ++counts[to];
+        const Duration then = slowest(devices, counts, bits);
+        if (then < best) {
+          best = then;
+          better = true;
+        } else {
+          ++counts[from];
+          --counts[to];
+        }
+      }
+  }
+  return counts;
+}
+
+SliceSplit::Counts SliceSplit::fill(const std::vector<DeviceId>& devices, const Counts& most, const LaneClock& clock,
+                                    int layer, const LayerWork& work) {
+  std::vector<int> usable;
+  std::vector<Duration> input;
+  for (const DeviceId device : devices) {
+    usable.push_back(slice_count(work.usable(view_.platform, {device, work.slices})));
+    input.push_back(clock.input_at(device));
+  }
+  const int64_t each = largest_slice(view_.shape, layer, work);
+  const Bits bits = common_bits(work);
+  return one_by_one(most, slice_count(work.slices), [&](size_t i, int k) {
+    const Halves& of = halves(devices[i], bits);
+    const int missing = std::max(0, k - usable[i]);
+    Duration weights;
+    if (missing > 0)
+      weights =
+          clock.storage_free() + costs_.load(bits, missing, missing * each) + take_over(devices[i], missing, missing * each);
+    return std::max(input[i], weights) + of.attention[k] + of.ffn[k];
+  });
+}
+
+Duration SliceSplit::take_over(DeviceId device, int slices, int64_t bytes) {
+  const bool straight = view_.platform.space(device) == kHostSpace || view_.platform.devices[device].host_visible;
+  return straight ? Duration{} : costs_.take_over(device, slices, bytes);
+}
+
+}  // namespace tessera
