@@ -31,6 +31,7 @@ struct Job {
   uint32_t groups;                        // of kLanes in a row
   uint32_t tiles;                         // of kQueries
   uint32_t q_at, k_at, v_at, context_at;  // lines
+  uint64_t key_groups() const { return static_cast<uint64_t>(tokens) * groups; }
 };
 
 // kLanes numbers of a row.
@@ -75,28 +76,26 @@ lines_of_group:
 // Sends the queries, padded to whole tiles with zeros.
 template <typename Tag>
 void read_queries(const Line* q, const Job& job, ::hls::stream<Group<Tag>, 64>& out) {
-query_rows:
-  for (uint32_t t = 0; t < job.tiles * kQueries; ++t) {
-  query_groups:
-    for (uint32_t g = 0; g < job.groups; ++g) {
+  uint32_t t = 0, g = 0;
+query_groups:
+  for (uint64_t i = 0; i < static_cast<uint64_t>(job.tiles) * kQueries * job.groups; ++i) {
 #pragma HLS PIPELINE II = 2
-      send_group<Tag>(q, job.q_at + static_cast<uint64_t>(t) * job.row_lines, g, t < job.tokens, job, out);
-    }
+    send_group<Tag>(q, job.q_at + static_cast<uint64_t>(t) * job.row_lines, g, t < job.tokens, job, out);
+    if (++g == job.groups) g = 0, ++t;
   }
 }
 
 // Sends keys or values, all of them for each tile of queries.
 template <typename Tag>
 void read_rows(const Line* port, uint32_t first, const Job& job, ::hls::stream<Group<Tag>, 64>& out) {
-row_tiles:
-  for (uint32_t tile = 0; tile < job.tiles; ++tile) {
-  rows:
-    for (uint32_t u = 0; u < job.tokens; ++u) {
-    row_groups:
-      for (uint32_t g = 0; g < job.groups; ++g) {
+  uint32_t u = 0, g = 0;
+row_groups:
+  for (uint64_t i = 0; i < static_cast<uint64_t>(job.tiles) * job.key_groups(); ++i) {
 #pragma HLS PIPELINE II = 2
-        send_group<Tag>(port, first + static_cast<uint64_t>(u) * job.row_lines, g, true, job, out);
-      }
+    send_group<Tag>(port, first + static_cast<uint64_t>(u) * job.row_lines, g, true, job, out);
+    if (++g == job.groups) {
+      g = 0;
+      if (++u == job.tokens) u = 0;
     }
   }
 }
@@ -127,19 +126,19 @@ score_tiles:
 #pragma HLS PIPELINE II = 1
       query[i / job.groups][i % job.groups] = queries.read();
     }
+    typename A::Sum sum[kQueries];
+    Group<Tag> key;
+    uint32_t g = 0;
   score_keys:
-    for (uint32_t u = 0; u < job.tokens; ++u) {
-      typename A::Sum sum[kQueries];
-    score_groups:
-      for (uint32_t g = 0; g < job.groups; ++g) {
-        const Group<Tag> key = keys.read();
-      score_queries:
-        for (uint32_t i = 0; i < kQueries; ++i) {
+    for (uint64_t u = 0; u < job.key_groups(); ++u) {
+    score_queries:
+      for (uint32_t i = 0; i < kQueries; ++i) {
 #pragma HLS PIPELINE II = 1
-          const typename A::Sum product = dot<Tag>(query[i][g], key);
-          sum[i] = g == 0 ? product : static_cast<typename A::Sum>(sum[i] + product);
-          if (g + 1 == job.groups) out.write(A::real(sum[i]) * scale);
-        }
+        if (i == 0) key = keys.read();
+        const typename A::Sum product = dot<Tag>(query[i][g], key);
+        sum[i] = g == 0 ? product : static_cast<typename A::Sum>(sum[i] + product);
+        if (g + 1 == job.groups) out.write(A::real(sum[i]) * scale);
+        if (i + 1 == kQueries) g = g + 1 == job.groups ? 0 : g + 1;
       }
     }
   }
@@ -181,23 +180,23 @@ void weigh_values(const Job& job, ::hls::stream<Shares<Tag>, 32>& shares, ::hls:
 value_tiles:
   for (uint32_t tile = 0; tile < job.tiles; ++tile) {
     ContextGroup<Tag> sum[kQueries][kMostGroups];
+    Shares<Tag> share[kQueries];
+    Group<Tag> value;
+    uint32_t g = 0;
   value_keys:
-    for (uint32_t u = 0; u < job.tokens; ++u) {
-      Shares<Tag> share[kQueries];
-    value_groups:
-      for (uint32_t g = 0; g < job.groups; ++g) {
-        const Group<Tag> value = values.read();
-      value_queries:
-        for (uint32_t i = 0; i < kQueries; ++i) {
+    for (uint64_t u = 0; u < job.key_groups(); ++u) {
+    value_queries:
+      for (uint32_t i = 0; i < kQueries; ++i) {
 #pragma HLS PIPELINE II = 1
-          if (g == 0) share[i] = shares.read();
-        lanes:
-          for (uint32_t b = 0; b < kLanes; ++b) {
+        if (i == 0) value = values.read();
+        if (g == 0) share[i] = shares.read();
+      lanes:
+        for (uint32_t b = 0; b < kLanes; ++b) {
 #pragma HLS UNROLL
-            const Value kept = u == 0 ? Value(0) : static_cast<Value>(sum[i][g].lane[b] * share[i].old_share);
-            sum[i][g].lane[b] = static_cast<Value>(kept + static_cast<Value>(value.lane[b] * share[i].new_share));
-          }
+          const Value kept = u < job.groups ? Value(0) : static_cast<Value>(sum[i][g].lane[b] * share[i].old_share);
+          sum[i][g].lane[b] = static_cast<Value>(kept + static_cast<Value>(value.lane[b] * share[i].new_share));
         }
+        if (i + 1 == kQueries) g = g + 1 == job.groups ? 0 : g + 1;
       }
     }
   send_sums:

@@ -38,25 +38,45 @@ load_lines:
   }
 }
 
-// Writes floats [start, start + count) of `port`, count <= 16, from values[0 ..].
-inline void store_floats(Line* port, uint64_t start, uint32_t count, const float (&values)[kLineFloats]) {
+// Sends all rows of a matrix, chunk by chunk: sink(line). Rows of `count` words begin `stride` words apart. Rows of whole
+// lines are one long burst; what their padding holds is sent as it is.
+template <typename Sink>
+void load_rows(const Line* port, uint64_t start, uint32_t rows, uint32_t count, uint32_t stride, Sink&& sink) {
 #pragma HLS INLINE
-  if (start % kLineFloats == 0 && count == kLineFloats) {
-    Line line;
-  pack:
-    for (int b = 0; b < kLineFloats; ++b) {
-#pragma HLS UNROLL
-      line.word[b] = bits_of(values[b]);
+  const uint32_t chunks = (count + kLineFloats - 1) / kLineFloats;
+  if (start % kLineFloats == 0 && stride == chunks * kLineFloats) {
+  burst:
+    for (uint32_t l = 0; l < rows * chunks; ++l) {
+#pragma HLS PIPELINE II = 1
+      sink(port[start / kLineFloats + l]);
     }
-    port[start / kLineFloats] = line;
     return;
   }
+each_row:
+  for (uint32_t r = 0; r < rows; ++r) {
+    load_row(port, start + static_cast<uint64_t>(r) * stride, count, [&](uint32_t, const Line& line) { sink(line); });
+  }
+}
+
+// Writes floats [start, start + count) of `port`, count <= 16, one by one.
+inline void store_floats(Line* port, uint64_t start, uint32_t count, const float (&values)[kLineFloats]) {
 store_each:
   for (uint32_t b = 0; b < count; ++b) {
     Line line = port[(start + b) / kLineFloats];
     line.word[(start + b) % kLineFloats] = bits_of(values[b]);
     port[(start + b) / kLineFloats] = line;
   }
+}
+
+inline Line line_of(const float (&values)[kLineFloats]) {
+#pragma HLS INLINE
+  Line line;
+pack:
+  for (int b = 0; b < kLineFloats; ++b) {
+#pragma HLS UNROLL
+    line.word[b] = bits_of(values[b]);
+  }
+  return line;
 }
 
 inline uint64_t double_bits(const Line& line, uint32_t lane) {
@@ -66,37 +86,6 @@ inline uint64_t double_bits(const Line& line, uint32_t lane) {
 inline void put_double(Line& line, uint32_t lane, uint64_t bits) {
   line.word[2 * lane] = static_cast<uint32_t>(bits);
   line.word[2 * lane + 1] = static_cast<uint32_t>(bits >> 32);
-}
-
-// change(i, old bits) -> new bits, for each of the doubles [start, start + count) of `port`, count <= 16. Old bits are read
-// only where `read`, else 0. Each double may be changed once in a call of a kernel.
-template <typename Change>
-void change_doubles(Line* port, uint64_t start, uint32_t count, bool read, Change&& change) {
-#pragma HLS INLINE
-  if (start % kLineDoubles == 0 && count % kLineDoubles == 0) {
-  whole_lines:
-    for (uint32_t l = 0; l < count / kLineDoubles; ++l) {
-#pragma HLS PIPELINE II = 1
-#pragma HLS DEPENDENCE variable = port type = inter dependent = false
-      Line line = {};
-      if (read) line = port[start / kLineDoubles + l];
-    lanes:
-      for (uint32_t b = 0; b < kLineDoubles; ++b) {
-#pragma HLS UNROLL
-        put_double(line, b, change(l * kLineDoubles + b, double_bits(line, b)));
-      }
-      port[start / kLineDoubles + l] = line;
-    }
-    return;
-  }
-change_each:
-  for (uint32_t b = 0; b < count; ++b) {
-    const uint64_t at = (start + b) / kLineDoubles;
-    const uint32_t lane = static_cast<uint32_t>((start + b) % kLineDoubles);
-    Line line = port[at];
-    put_double(line, lane, change(b, read ? double_bits(line, lane) : 0));
-    port[at] = line;
-  }
 }
 
 }  // namespace tessera::hls

@@ -18,7 +18,7 @@
 namespace tessera::hls::ln {
 
 inline constexpr uint32_t kMostWidth = kMostIn;
-inline constexpr int kRowDepth = kMostWidth / kLanes;  // a FIFO that holds a row
+inline constexpr int kRowDepth = kMostWidth / kLanes + 128;  // a FIFO that holds a row and what is on its way to the mean
 
 struct Job {
   uint32_t parts, tokens, width;
@@ -27,6 +27,7 @@ struct Job {
   uint32_t bias_at, weight_at, shift_at;  // lines
   float eps;
   uint32_t groups() const { return (width + kLanes - 1) / kLanes; }
+  uint64_t all_groups() const { return static_cast<uint64_t>(tokens) * groups(); }
 };
 
 struct GridGroup {
@@ -62,11 +63,8 @@ norm_lines:
 
 inline void read_part(const Line* part, uint32_t index, const Job& job, ::hls::stream<Line, 32>& out) {
   if (index >= job.parts) return;
-part_rows:
-  for (uint32_t t = 0; t < job.tokens; ++t) {
-    const uint64_t start = 2 * (job.part_at[index] + static_cast<uint64_t>(t) * job.width);
-    load_row(part, start, 2 * job.width, [&](uint32_t, const Line& line) { out.write(line); });
-  }
+  load_rows(part, 2 * job.part_at[index], job.tokens, 2 * job.width, 2 * job.width,
+            [&](const Line& line) { out.write(line); });
 }
 
 inline void add_line(const Line& line, GridGroup& sum, bool& overflow) {
@@ -82,18 +80,15 @@ inline void add_parts(const Job& job, ::hls::stream<Line, 32>& part0, ::hls::str
                       ::hls::stream<Line, 32>& part2, ::hls::stream<Line, 32>& part3, ::hls::stream<GridGroup, 32>& out,
                       bool& overflow) {
   bool seen = false;
-add_rows:
-  for (uint32_t t = 0; t < job.tokens; ++t) {
-  add_groups:
-    for (uint32_t g = 0; g < job.groups(); ++g) {
+add_groups:
+  for (uint64_t i = 0; i < job.all_groups(); ++i) {
 #pragma HLS PIPELINE II = 1
-      GridGroup sum = {};
-      add_line(part0.read(), sum, seen);
-      if (job.parts > 1) add_line(part1.read(), sum, seen);
-      if (job.parts > 2) add_line(part2.read(), sum, seen);
-      if (job.parts > 3) add_line(part3.read(), sum, seen);
-      out.write(sum);
-    }
+    GridGroup sum = {};
+    add_line(part0.read(), sum, seen);
+    if (job.parts > 1) add_line(part1.read(), sum, seen);
+    if (job.parts > 2) add_line(part2.read(), sum, seen);
+    if (job.parts > 3) add_line(part3.read(), sum, seen);
+    out.write(sum);
   }
   overflow = seen;
 }
@@ -102,15 +97,30 @@ add_rows:
 
 inline void store_sums(Line* part0, const Job& job, ::hls::stream<GridGroup, 32>& sums, bool& overflow) {
   bool seen = false;
-sum_rows:
-  for (uint32_t t = 0; t < job.tokens; ++t) {
-  sum_groups:
-    for (uint32_t g = 0; g < job.groups(); ++g) {
+  if (job.width % kLanes == 0) {
+  sum_lines:
+    for (uint64_t i = 0; i < job.all_groups(); ++i) {
+#pragma HLS PIPELINE II = 1
       const GridGroup sum = sums.read();
-      const uint32_t first = g * kLanes;
-      const uint32_t count = job.width - first < kLanes ? job.width - first : kLanes;
-      const uint64_t start = job.part_at[0] + static_cast<uint64_t>(t) * job.width + first;
-      change_doubles(part0, start, count, false, [&](uint32_t b, uint64_t) { return double_of_grid(sum.lane[b], seen); });
+      Line line;
+    lanes:
+      for (uint32_t b = 0; b < kLanes; ++b) {
+#pragma HLS UNROLL
+        put_double(line, b, double_of_grid(sum.lane[b], seen));
+      }
+      part0[job.part_at[0] / kLineDoubles + i] = line;
+    }
+  } else {  // rows that begin inside lines: number by number
+  sum_each:
+    for (uint64_t i = 0; i < job.all_groups(); ++i) {
+      const GridGroup sum = sums.read();
+      const uint32_t first = static_cast<uint32_t>(i % job.groups()) * kLanes;
+      const uint64_t start = job.part_at[0] + i / job.groups() * job.width + first;
+      for (uint32_t b = 0; b < kLanes && first + b < job.width; ++b) {
+        Line line = part0[(start + b) / kLineDoubles];
+        put_double(line, static_cast<uint32_t>((start + b) % kLineDoubles), double_of_grid(sum.lane[b], seen));
+        part0[(start + b) / kLineDoubles] = line;
+      }
     }
   }
   overflow = seen;
@@ -133,49 +143,43 @@ inline void add_rows(const Line* part0, const Line* part1, const Line* part2, co
 // ---- finish 1: bias, residual, LayerNorm
 
 inline void read_residual(const Line* residual, const Job& job, ::hls::stream<Line, 32>& out) {
-residual_rows:
-  for (uint32_t t = 0; t < job.tokens; ++t) {
-    const uint64_t start = job.residual_at + static_cast<uint64_t>(t) * job.width;
-    load_row(residual, start, job.width, [&](uint32_t, const Line& line) { out.write(line); });
-  }
+  load_rows(residual, job.residual_at, job.tokens, job.width, job.width, [&](const Line& line) { out.write(line); });
 }
 
-// Running sums of a row, kPhases of them a lane.
+// Running sums of a row, kPhases of them a lane; the first group of a row's phase begins it anew.
 template <typename Tag>
 struct RowSum {
   using A = Arithmetic<Tag>;
-  typename A::Square at[A::kPhases][kLanes];
-  RowSum() {
+  using Square = typename A::Square;
+  Square at[A::kPhases][kLanes];
+  void add(uint32_t group, uint32_t lane, Square value) {
 #pragma HLS INLINE
-  clear:
-    for (int i = 0; i < A::kPhases; ++i) {
-#pragma HLS UNROLL
-      for (uint32_t b = 0; b < kLanes; ++b) {
-#pragma HLS UNROLL
-        at[i][b] = typename A::Square(0);  // fixed-point numbers do not begin as zeros
-      }
-    }
+    Square& sum = at[group % A::kPhases][lane];
+    sum = group < A::kPhases ? value : static_cast<Square>(sum + value);
   }
-  void add(uint32_t group, uint32_t lane, typename A::Square value) {
+  float total(uint32_t groups) const {
 #pragma HLS INLINE
-    auto& sum = at[group % A::kPhases][lane];
-    sum = static_cast<typename A::Square>(sum + value);
-  }
-  float total() {
-#pragma HLS INLINE
-    typename A::Square lanes[kLanes];
+    Square lanes[kLanes];
   total_lanes:
     for (uint32_t b = 0; b < kLanes; ++b) {
 #pragma HLS UNROLL
-      typename A::Square phases[A::kPhases];
-      for (int i = 0; i < A::kPhases; ++i) {
+      Square phases[A::kPhases];
+    total_phases:
+      for (uint32_t i = 0; i < A::kPhases; ++i) {
 #pragma HLS UNROLL
-        phases[i] = at[i][b];
+        phases[i] = i < groups ? at[i][b] : Square(0);
       }
       lanes[b] = tree_sum(phases);
     }
     return A::real(tree_sum(lanes));
   }
+};
+
+// Counts groups of rows without a pause between rows.
+struct Place {
+  uint32_t group = 0;
+  bool ends_row(const Job& job) const { return group + 1 == job.groups(); }
+  void step(const Job& job) { group = ends_row(job) ? 0 : group + 1; }
 };
 
 // v = sum of parts + bias + residual, and its mean behind each row. Columns beyond the width are zero.
@@ -184,27 +188,29 @@ void gather(const Job& job, const Norms& norms, ::hls::stream<GridGroup, 32>& su
             ::hls::stream<Group<Tag>, kRowDepth>& values, ::hls::stream<float, 4>& means) {
   using A = Arithmetic<Tag>;
   const float share = 1.0f / static_cast<float>(job.width);
-gather_rows:
-  for (uint32_t t = 0; t < job.tokens; ++t) {
-    RowSum<Tag> row_sum;
-    Line line = {};
-  gather_groups:
-    for (uint32_t g = 0; g < job.groups(); ++g) {
+  [[maybe_unused]] constexpr uint32_t kDistance = A::kPhases;
+  RowSum<Tag> row_sum;
+#pragma HLS ARRAY_PARTITION variable = row_sum.at type = complete dim = 0
+  Place at;
+  Line line = {};
+gather_groups:
+  for (uint64_t i = 0; i < job.all_groups(); ++i) {
 #pragma HLS PIPELINE II = 1
-      const GridGroup sum = sums.read();
-      if (g % 2 == 0) line = residual.read();
-      Group<Tag> group;
-    lanes:
-      for (uint32_t b = 0; b < kLanes; ++b) {
+#pragma HLS DEPENDENCE variable = row_sum.at type = inter direction = RAW distance = kDistance dependent = true
+    const GridGroup sum = sums.read();
+    if (at.group % 2 == 0) line = residual.read();
+    Group<Tag> group;
+  lanes:
+    for (uint32_t b = 0; b < kLanes; ++b) {
 #pragma HLS UNROLL
-        const uint32_t column = g * kLanes + b;
-        const float added = float_of_grid(sum.lane[b]) + norms.bias[column] + float_of(line.word[(g % 2) * kLanes + b]);
-        group.lane[b] = typename A::Value(column < job.width ? added : 0.0f);
-        row_sum.add(g, b, typename A::Square(group.lane[b]));
-      }
-      values.write(group);
+      const uint32_t column = at.group * kLanes + b;
+      const float added = float_of_grid(sum.lane[b]) + norms.bias[column] + float_of(line.word[(at.group % 2) * kLanes + b]);
+      group.lane[b] = typename A::Value(column < job.width ? added : 0.0f);
+      row_sum.add(at.group, b, typename A::Square(group.lane[b]));
     }
-    means.write(row_sum.total() * share);
+    values.write(group);
+    if (at.ends_row(job)) means.write(row_sum.total(job.groups()) * share);
+    at.step(job);
   }
 }
 
@@ -213,53 +219,75 @@ template <typename Tag>
 void centre(const Job& job, ::hls::stream<Group<Tag>, kRowDepth>& values, ::hls::stream<float, 4>& means,
             ::hls::stream<Group<Tag>, kRowDepth>& centred, ::hls::stream<float, 4>& scales) {
   using A = Arithmetic<Tag>;
+  using Value = typename A::Value;
   const float share = 1.0f / static_cast<float>(job.width);
-centre_rows:
-  for (uint32_t t = 0; t < job.tokens; ++t) {
-    const auto mean = typename A::Value(means.read());
-    RowSum<Tag> squares;
-  centre_groups:
-    for (uint32_t g = 0; g < job.groups(); ++g) {
+  [[maybe_unused]] constexpr uint32_t kDistance = A::kPhases;
+  RowSum<Tag> squares;
+#pragma HLS ARRAY_PARTITION variable = squares.at type = complete dim = 0
+  Place at;
+  Value mean = Value(0);
+centre_groups:
+  for (uint64_t i = 0; i < job.all_groups(); ++i) {
 #pragma HLS PIPELINE II = 1
-      Group<Tag> group = values.read();
-    lanes:
-      for (uint32_t b = 0; b < kLanes; ++b) {
+#pragma HLS DEPENDENCE variable = squares.at type = inter direction = RAW distance = kDistance dependent = true
+    if (at.group == 0) mean = Value(means.read());
+    Group<Tag> group = values.read();
+  lanes:
+    for (uint32_t b = 0; b < kLanes; ++b) {
 #pragma HLS UNROLL
-        const bool there = g * kLanes + b < job.width;
-        group.lane[b] = there ? static_cast<typename A::Value>(group.lane[b] - mean) : typename A::Value(0);
-        squares.add(g, b, static_cast<typename A::Square>(group.lane[b] * group.lane[b]));
-      }
-      centred.write(group);
+      const bool there = at.group * kLanes + b < job.width;
+      group.lane[b] = there ? static_cast<Value>(group.lane[b] - mean) : Value(0);
+      squares.add(at.group, b, static_cast<typename A::Square>(group.lane[b] * group.lane[b]));
     }
-    scales.write(1.0f / real_sqrt(squares.total() * share + job.eps));
+    centred.write(group);
+    if (at.ends_row(job)) scales.write(1.0f / real_sqrt(squares.total(job.groups()) * share + job.eps));
+    at.step(job);
   }
 }
 
-// y = d / std * weight + shift; fp32 in every instance, since 1 / std has no bound.
+// y = d / std * weight + shift; fp32 in every instance, since 1 / std has no bound. A line of y for each two groups.
 template <typename Tag>
-void scale(Line* y, const Job& job, const Norms& norms, ::hls::stream<Group<Tag>, kRowDepth>& centred,
-           ::hls::stream<float, 4>& scales) {
-scale_rows:
-  for (uint32_t t = 0; t < job.tokens; ++t) {
-    const float by = scales.read();
-    float values[kLineFloats] = {};
-  scale_groups:
-    for (uint32_t g = 0; g < job.groups(); ++g) {
+void scale(const Job& job, const Norms& norms, ::hls::stream<Group<Tag>, kRowDepth>& centred,
+           ::hls::stream<float, 4>& scales, ::hls::stream<Line, 32>& out) {
+  Place at;
+  float by = 0;
+  float values[kLineFloats] = {};
+scale_groups:
+  for (uint64_t i = 0; i < job.all_groups(); ++i) {
 #pragma HLS PIPELINE II = 1
-      const Group<Tag> group = centred.read();
-      const uint32_t half = g % 2;
-    lanes:
-      for (uint32_t b = 0; b < kLanes; ++b) {
+    if (at.group == 0) by = scales.read();
+    const Group<Tag> group = centred.read();
+    const uint32_t half = at.group % 2;
+  lanes:
+    for (uint32_t b = 0; b < kLanes; ++b) {
 #pragma HLS UNROLL
-        const uint32_t column = g * kLanes + b;
-        values[half * kLanes + b] = Arithmetic<Tag>::real(group.lane[b]) * by * norms.weight[column] + norms.shift[column];
-      }
-      if (half == 1 || g + 1 == job.groups()) {
-        const uint32_t first = (g - half) * kLanes;
-        const uint32_t count = job.width - first < kLineFloats ? job.width - first : kLineFloats;
-        store_floats(y, job.y_at + static_cast<uint64_t>(t) * job.width + first, count, values);
-      }
+      const uint32_t column = at.group * kLanes + b;
+      values[half * kLanes + b] = Arithmetic<Tag>::real(group.lane[b]) * by * norms.weight[column] + norms.shift[column];
     }
+    if (half == 1 || at.ends_row(job)) out.write(line_of(values));
+    at.step(job);
+  }
+}
+
+inline void store(Line* y, const Job& job, ::hls::stream<Line, 32>& lines) {
+  const uint32_t chunks = (job.width + kLineFloats - 1) / kLineFloats;
+  const uint64_t count = static_cast<uint64_t>(job.tokens) * chunks;
+  if (job.width % kLineFloats == 0) {
+  y_lines:
+    for (uint64_t i = 0; i < count; ++i) {
+#pragma HLS PIPELINE II = 1
+      y[job.y_at / kLineFloats + i] = lines.read();
+    }
+    return;
+  }
+y_each:
+  for (uint64_t i = 0; i < count; ++i) {
+    const Line line = lines.read();
+    float values[kLineFloats];
+    for (int b = 0; b < kLineFloats; ++b) values[b] = float_of(line.word[b]);
+    const uint32_t first = static_cast<uint32_t>(i % chunks) * kLineFloats;
+    const uint32_t there = job.width - first < kLineFloats ? job.width - first : kLineFloats;
+    store_floats(y, job.y_at + i / chunks * job.width + first, there, values);
   }
 }
 
@@ -268,7 +296,7 @@ void finish_rows(const Line* part0, const Line* part1, const Line* part2, const 
                  const Job& job, const Norms& norms, bool& overflow) {
 #pragma HLS INLINE off
 #pragma HLS DATAFLOW
-  ::hls::stream<Line, 32> lines0, lines1, lines2, lines3, residual_lines;
+  ::hls::stream<Line, 32> lines0, lines1, lines2, lines3, residual_lines, y_lines;
   ::hls::stream<GridGroup, 32> sums;
   ::hls::stream<Group<Tag>, kRowDepth> values, centred;
   ::hls::stream<float, 4> means, scales;
@@ -280,7 +308,8 @@ void finish_rows(const Line* part0, const Line* part1, const Line* part2, const 
   add_parts(job, lines0, lines1, lines2, lines3, sums, overflow);
   gather<Tag>(job, norms, sums, residual_lines, values, means);
   centre<Tag>(job, values, means, centred, scales);
-  scale<Tag>(y, job, norms, centred, scales);
+  scale<Tag>(job, norms, centred, scales, y_lines);
+  store(y, job, y_lines);
 }
 
 // ---- the kernel

@@ -141,18 +141,12 @@ inline void place(Job& job, uint32_t outliers) {
 // Sends x, chunk by chunk, padded to whole tiles with rows of zeros.
 template <typename Tag>
 void read_x(const Line* x, const Job& job, ::hls::stream<Line, 32>& chunks) {
-x_rows:
-  for (uint32_t t = 0; t < job.tiles * MatmulTile<Tag>::kRows; ++t) {
-    if (t < job.tokens) {
-      const uint64_t start = job.x_at + static_cast<uint64_t>(t) * job.x_stride;
-      load_row(x, start, job.in, [&](uint32_t, const Line& chunk) { chunks.write(chunk); });
-      continue;
-    }
-  x_padding:
-    for (uint32_t chunk = 0; chunk < job.chunks(); ++chunk) {
+  load_rows(x, job.x_at, job.tokens, job.in, job.x_stride, [&](const Line& line) { chunks.write(line); });
+  const uint32_t missing = job.tiles * MatmulTile<Tag>::kRows - job.tokens;
+x_padding:
+  for (uint32_t i = 0; i < missing * job.chunks(); ++i) {
 #pragma HLS PIPELINE II = 1
-      chunks.write(Line{});
-    }
+    chunks.write(Line{});
   }
 }
 
@@ -303,52 +297,56 @@ unpack_tiles:
   }
 }
 
-// Puts the outliers of one panel in their places: a cycle for each row, and one for each outlier. Positions are ascending;
-// one that is not is dropped, so that the stage always ends.
+// Tells `patch` how many outliers each panel has.
+inline void count_outliers(const Job& job, const PanelStarts& starts, ::hls::stream<uint32_t, 32>& counts) {
+count_tiles:
+  for (uint32_t tile = 0; tile < job.tiles; ++tile) {
+  count_panels:
+    for (uint32_t p = 0; p < job.panels; ++p) {
+#pragma HLS PIPELINE II = 2
+      counts.write(starts.at[p + 1] - starts.at[p]);
+    }
+  }
+}
+
+// Puts outliers in their places: a cycle for each row, and one for each outlier, panel after panel without a pause.
+// Positions are ascending; one that is not is dropped, so that the stage always ends.
 template <typename Tag>
-void patch_panel(uint32_t in, uint32_t outliers, ::hls::stream<WeightRow<Tag>, 16>& plain,
-                 ::hls::stream<uint16_t, 64>& positions, ::hls::stream<float, 64>& values,
-                 ::hls::stream<WeightRow<Tag>, 64>& rows) {
-#pragma HLS INLINE
-  uint32_t left = outliers;
-  uint32_t k = 0;      // row to be sent next
-  bool held = false;   // it is in `row`
-  bool known = false;  // `next` is the next outlier
+void patch(const Job& job, ::hls::stream<uint32_t, 32>& counts, ::hls::stream<WeightRow<Tag>, 16>& plain,
+           ::hls::stream<uint16_t, 64>& positions, ::hls::stream<float, 64>& values,
+           ::hls::stream<WeightRow<Tag>, 64>& rows) {
+  using Weight = typename Arithmetic<Tag>::Weight;
+  const uint64_t steps = static_cast<uint64_t>(job.tiles) * (job.panels * job.in + job.outliers);
+  uint32_t k = job.in;  // row of the panel that is sent next; at its end: all are sent
+  uint32_t left = 0;    // outliers of the panel
+  bool known = false;   // `next` is the next of them
   uint32_t next = 0;
   WeightRow<Tag> row = {};
+  bool held = false;  // `row` is row k
 patch_steps:
-  for (uint32_t s = 0; s < in + outliers; ++s) {
+  for (uint64_t s = 0; s < steps; ++s) {
 #pragma HLS PIPELINE II = 1
+    if (k == job.in && left == 0) {  // the next panel
+      k = 0;
+      left = counts.read();
+    }
     if (!known && left > 0) {
       next = positions.read();
       known = true;
     }
-    if (!held && k < in) {
+    if (!held && k < job.in) {
       row = plain.read();
       held = true;
     }
-    if (known && (next / kColumns <= k || k == in)) {
+    if (known && (next / kColumns <= k || k == job.in)) {
       const float value = values.read();
-      if (next / kColumns == k && k < in) row.column[next % kColumns] = typename Arithmetic<Tag>::Weight(value);
+      if (next / kColumns == k && k < job.in) row.column[next % kColumns] = Weight(value);
       known = false;
       --left;
     } else {
       rows.write(row);
       held = false;
       ++k;
-    }
-  }
-}
-
-template <typename Tag>
-void patch(const Job& job, const PanelStarts& starts, ::hls::stream<WeightRow<Tag>, 16>& plain,
-           ::hls::stream<uint16_t, 64>& positions, ::hls::stream<float, 64>& values,
-           ::hls::stream<WeightRow<Tag>, 64>& rows) {
-patch_tiles:
-  for (uint32_t tile = 0; tile < job.tiles; ++tile) {
-  patch_panels:
-    for (uint32_t p = 0; p < job.panels; ++p) {
-      patch_panel<Tag>(job.in, starts.at[p + 1] - starts.at[p], plain, positions, values, rows);
     }
   }
 }
@@ -432,7 +430,7 @@ phases:
   }
 }
 
-// One tile: all panels, and a last short pass in which the last panel's sums leave.
+// One tile: all panels without a pause, and kRows steps more in which the last panel's sums leave.
 template <typename Tag>
 void multiply_tile(const Job& job, const Tile<Tag>& tile, Tile<Tag>& next, TileFiller<Tag>& filler,
                    ::hls::stream<Line, 32>& chunks, ::hls::stream<WeightRow<Tag>, 64>& rows,
@@ -441,23 +439,25 @@ void multiply_tile(const Job& job, const Tile<Tag>& tile, Tile<Tag>& next, TileF
   using A = Arithmetic<Tag>;
   constexpr uint32_t kRows = MatmulTile<Tag>::kRows;
   [[maybe_unused]] constexpr uint32_t kDistance = A::kPhases;
+  const uint32_t panel_steps = MatmulTile<Tag>::steps(job.in);
   Sums<Tag> running, ended;  // both written before they are read
 #pragma HLS ARRAY_PARTITION variable = running.at type = complete dim = 0
 #pragma HLS ARRAY_PARTITION variable = ended.at type = complete dim = 0
-panels:
-  for (uint32_t p = 0; p <= job.panels; ++p) {
-    const uint32_t steps = p < job.panels ? MatmulTile<Tag>::steps(job.in) : kRows;
-  steps:
-    for (uint32_t k = 0; k < steps; ++k) {
+  uint32_t k = 0, p = 0;
+steps:
+  for (uint32_t s = 0; s < job.panels * panel_steps + kRows; ++s) {
 #pragma HLS PIPELINE II = 1
 // A phase's sums are needed again kPhases steps later; the tile that is filled is not the one that is read.
 #pragma HLS DEPENDENCE variable = running.at type = inter direction = RAW distance = kDistance dependent = true
 #pragma HLS DEPENDENCE variable = tile type = inter dependent = false
 #pragma HLS DEPENDENCE variable = next type = inter dependent = false
-      if (!filler.full()) filler.step(next, job.chunks(), chunks);
-      if (p > 0 && k < kRows) out.write(total<Tag>(ended.at, k));
-      if (p < job.panels && k < job.in) mac<Tag>(tile, k, rows.read(), k < A::kPhases, running.at[k % A::kPhases]);
-      if (k + 1 == steps) hand_over<Tag>(running, job.in, ended);
+    if (!filler.full()) filler.step(next, job.chunks(), chunks);
+    if (p > 0 && k < kRows) out.write(total<Tag>(ended.at, k));
+    if (p < job.panels && k < job.in) mac<Tag>(tile, k, rows.read(), k < A::kPhases, running.at[k % A::kPhases]);
+    if (++k == panel_steps) {
+      hand_over<Tag>(running, job.in, ended);
+      k = 0;
+      ++p;
     }
   }
 }
@@ -489,49 +489,129 @@ tiles:
   }
 }
 
-// Writes one row of a panel: columns [16 p, 16 p + 16) of token t.
+// What y gets of one row of sums: columns [16 p, 16 p + 16), zeros beyond the matrix.
 template <typename Tag>
-void store_row(Line* y, const Job& job, const Bias& bias, uint32_t t, uint32_t p, const SumRow<Tag>& sums, bool& overflow) {
+void finish_row(const Job& job, const Bias& bias, uint32_t p, const SumRow<Tag>& sums, float (&values)[kLineFloats]) {
 #pragma HLS INLINE
-  using A = Arithmetic<Tag>;
-  const uint32_t column = p * kColumns;
-  const uint64_t start = job.y_at + static_cast<uint64_t>(t) * job.y_stride + column;
-  const uint32_t there = job.out - column < kColumns ? job.out - column : kColumns;
-  float values[kLineFloats];
-to_real:
+columns:
   for (uint32_t c = 0; c < kColumns; ++c) {
 #pragma HLS UNROLL
-    values[c] = c < there ? A::real(sums.column[c]) : 0.0f;
+    const uint32_t column = p * kColumns + c;
+    const float added = job.mode == kStore ? bias.at[column < job.out ? column : 0] : 0.0f;
+    values[c] = column < job.out ? Arithmetic<Tag>::real(sums.column[c]) + added : 0.0f;
   }
-  if (job.mode == kStore) {
-  add_bias:
-    for (uint32_t c = 0; c < kColumns; ++c) {
-#pragma HLS UNROLL
-      if (c < there) values[c] += bias.at[column + c];
+}
+
+// Where the sums come from: row by row of a panel, panel by panel of a tile.
+template <typename Tag>
+struct Place {
+  uint32_t row = 0, panel = 0, first = 0;
+  uint32_t token() const { return first + row; }
+  void step(const Job& job) {
+#pragma HLS INLINE
+    if (++row == MatmulTile<Tag>::kRows) {
+      row = 0;
+      if (++panel == job.panels) {
+        panel = 0;
+        first += MatmulTile<Tag>::kRows;
+      }
     }
-    const uint32_t room = job.y_stride - column < kColumns ? job.y_stride - column : kColumns;  // padding: zeros
-    store_floats(y, start, room, values);
-  } else {
-    change_doubles(y, start, there, job.mode == kAccumulate, [&](uint32_t c, uint64_t old) {
-      return double_of_grid(grid_of_double(old, overflow) + grid_of(values[c], overflow), overflow);
-    });
+  }
+};
+
+// y f32 in rows of whole lines: a line a cycle.
+template <typename Tag>
+void store_lines(Line* y, const Job& job, const Bias& bias, ::hls::stream<SumRow<Tag>, 32>& sums) {
+#pragma HLS INLINE
+  Place<Tag> at;
+  const uint64_t count = static_cast<uint64_t>(job.tiles) * job.panels * MatmulTile<Tag>::kRows;
+y_lines:
+  for (uint64_t i = 0; i < count; ++i) {
+#pragma HLS PIPELINE II = 1
+    const SumRow<Tag> row = sums.read();
+    float values[kLineFloats];
+    finish_row<Tag>(job, bias, at.panel, row, values);
+    const uint64_t start = job.y_at + static_cast<uint64_t>(at.token()) * job.y_stride + at.panel * kColumns;
+    if (at.token() < job.tokens) y[start / kLineFloats] = line_of(values);
+    at.step(job);
+  }
+}
+
+inline uint64_t summed(uint64_t old, float part, bool& overflow) {
+#pragma HLS INLINE
+  return double_of_grid(grid_of_double(old, overflow) + grid_of(part, overflow), overflow);
+}
+
+// y f64 in rows of whole lines: half a row of sums a cycle. No line is met twice, so reads run ahead of writes.
+template <typename Tag>
+void sum_lines(Line* y, const Job& job, const Bias& bias, ::hls::stream<SumRow<Tag>, 32>& sums, bool& overflow) {
+#pragma HLS INLINE
+  Place<Tag> at;
+  const uint64_t count = static_cast<uint64_t>(job.tiles) * job.panels * MatmulTile<Tag>::kRows;
+  float values[kLineFloats];
+sum_halves:
+  for (uint64_t i = 0; i < 2 * count; ++i) {
+#pragma HLS PIPELINE II = 1
+#pragma HLS DEPENDENCE variable = y type = inter dependent = false
+    const uint32_t half = i % 2;
+    if (half == 0) {
+      const SumRow<Tag> row = sums.read();
+      finish_row<Tag>(job, bias, at.panel, row, values);
+    }
+    const uint32_t column = at.panel * kColumns + half * kLineDoubles;
+    const uint64_t line_at = (job.y_at + static_cast<uint64_t>(at.token()) * job.y_stride + column) / kLineDoubles;
+    if (at.token() < job.tokens && column < job.out) {
+      Line line = {};
+      if (job.mode == kAccumulate) line = y[line_at];
+    lanes:
+      for (uint32_t b = 0; b < kLineDoubles; ++b) {
+#pragma HLS UNROLL
+        put_double(line, b, summed(double_bits(line, b), values[half * kLineDoubles + b], overflow));
+      }
+      y[line_at] = line;
+    }
+    if (half == 1) at.step(job);
+  }
+}
+
+// Rows that begin inside lines: number by number.
+template <typename Tag>
+void store_each(Line* y, const Job& job, const Bias& bias, ::hls::stream<SumRow<Tag>, 32>& sums, bool& overflow) {
+#pragma HLS INLINE
+  Place<Tag> at;
+  const uint64_t count = static_cast<uint64_t>(job.tiles) * job.panels * MatmulTile<Tag>::kRows;
+each_row:
+  for (uint64_t i = 0; i < count; ++i) {
+    const SumRow<Tag> row = sums.read();
+    float values[kLineFloats];
+    finish_row<Tag>(job, bias, at.panel, row, values);
+    const uint32_t column = at.panel * kColumns;
+    const uint32_t end = job.mode == kStore ? job.y_stride : job.out;  // f32: padding becomes zeros
+    const uint32_t room = end - column < kColumns ? end - column : kColumns;
+    const uint64_t start = job.y_at + static_cast<uint64_t>(at.token()) * job.y_stride + column;
+    if (at.token() < job.tokens && job.mode == kStore) store_floats(y, start, room, values);
+    if (at.token() < job.tokens && job.mode != kStore) {
+    each_double:
+      for (uint32_t b = 0; b < room; ++b) {
+        Line line = y[(start + b) / kLineDoubles];
+        const uint32_t lane = static_cast<uint32_t>((start + b) % kLineDoubles);
+        put_double(line, lane, summed(job.mode == kAccumulate ? double_bits(line, lane) : 0, values[b], overflow));
+        y[(start + b) / kLineDoubles] = line;
+      }
+    }
+    at.step(job);
   }
 }
 
 template <typename Tag>
 void store(Line* y, const Job& job, const Bias& bias, ::hls::stream<SumRow<Tag>, 32>& sums, bool& overflow) {
   bool seen = false;
-store_tiles:
-  for (uint32_t tile = 0; tile < job.tiles; ++tile) {
-  store_panels:
-    for (uint32_t p = 0; p < job.panels; ++p) {
-    store_rows:
-      for (uint32_t r = 0; r < MatmulTile<Tag>::kRows; ++r) {
-        const SumRow<Tag> row = sums.read();
-        const uint32_t t = tile * MatmulTile<Tag>::kRows + r;
-        if (t < job.tokens) store_row<Tag>(y, job, bias, t, p, row, seen);
-      }
-    }
+  if (job.mode == kStore && job.y_stride % kLineFloats == 0) {
+    store_lines<Tag>(y, job, bias, sums);
+  } else if (job.mode != kStore && job.y_stride % kLineDoubles == 0 && job.out % kLineDoubles == 0) {
+    sum_lines<Tag>(y, job, bias, sums, seen);
+  } else {
+    store_each<Tag>(y, job, bias, sums, seen);
   }
   overflow = seen;
 }
@@ -548,6 +628,7 @@ void stream_tiles(const Line* x, const Line* weights, const uint16_t* positions,
   ::hls::stream<Line, 32> lines;
   ::hls::stream<uint16_t, 64> outlier_positions;
   ::hls::stream<float, 64> outlier_values;
+  ::hls::stream<uint32_t, 32> counts;
   ::hls::stream<WeightRow<Tag>, 16> plain;
   ::hls::stream<WeightRow<Tag>, 64> rows;
   ::hls::stream<SumRow<Tag>, 32> sums;
@@ -556,7 +637,8 @@ void stream_tiles(const Line* x, const Line* weights, const uint16_t* positions,
   read_positions(positions, job, outlier_positions);
   read_values(values, job, outlier_values);
   unpack<Tag>(job, dictionary, lines, plain);
-  patch<Tag>(job, starts, plain, outlier_positions, outlier_values, rows);
+  count_outliers(job, starts, counts);
+  patch<Tag>(job, counts, plain, outlier_positions, outlier_values, rows);
   multiply<Tag>(job, chunks, rows, sums);
   store<Tag>(y, job, bias, sums, overflow);
 }
