@@ -242,7 +242,8 @@ TEST_F(OpenClBackend, TunesAndTakesItsTuningUpAgain) {
   const Result<std::string> text = backend_->tune(device_, layer.shape);
   ASSERT_TRUE(text.ok()) << text.error().message;
   const auto shown = [&] {
-    for (const auto& [name, value] : backend_->describe()[device_].properties)
+    const std::vector<DeviceDescription> all = backend_->describe();
+    for (const auto& [name, value] : all[device_].properties)
       if (name == "tuning") return value;
     return std::string();
   };

@@ -161,9 +161,9 @@ TEST_F(OpenCl, RefusesShardsThatDoNotHoldWhatTheySay) {
     expect_refused(cut, "slice 1@4");
   }
   // Panel starts that say 4 billion outliers, in each matrix of the last slice.
-  for (const size_t word : {16u, 17u}) {
-    std::vector<uint32_t> damaged = good.blocks[2].as<uint32_t>();
-    damaged[word] = 0xffffffff;
+  for (const int word : {16, 17}) {
+    std::vector<uint8_t> damaged = good.blocks[2].as<uint8_t>();
+    std::fill_n(damaged.begin() + 4 * word, 4, 0xff);
     auto refs = whole;
     refs[2].data = rig.put(damaged.data(), good.blocks[2].bytes());
     expect_refused(refs, "slice 2@4");
