@@ -37,14 +37,14 @@ struct Contention {
 // What became of one device, for `tessera calibrate`.
 struct CalibratedDevice {
   std::string name;
-  bool measured = false;         // now, rather than read
-  std::string why;               // "first use", "another build", "drifted by 43 %"; where kept: "within 4 %", or empty
-  std::string created;           // of its figures; empty: it has none
+  bool measured = false;  // now, rather than read
+  std::string why;        // "first use", "another build", "drifted by 43 %"; where kept: "within 4 %", or empty
+  std::string created;    // of its figures; empty: it has none
   int64_t figures = 0, samples = 0;
-  double half_width = 0;         // of the interval of the median: the median over all figures, relative
+  double half_width = 0;  // of the interval of the median: the median over all figures, relative
   double worst_half_width = 0;
-  double level = 0;              // that interval's least confidence; 0: none
-  std::string tuning;            // what the backend chose for itself; empty: nothing to choose
+  double level = 0;    // that interval's least confidence; 0: none
+  std::string tuning;  // what the backend chose for itself; empty: nothing to choose
   std::optional<Contention> contention;
   std::vector<std::string> doubts;  // figures that cannot be, and are not used
 };
@@ -57,15 +57,16 @@ struct Calibration {
   bool measured = false;    // anything now, rather than read
   Duration took;            // of measuring
   std::vector<CalibratedDevice> devices;
-  std::string program;              // whose figures these are
-  std::string requests_of;          // the devices whose requests are learned, in words
+  std::string program;      // whose figures these are
+  std::string requests_of;  // the devices whose requests are learned, in words
 };
 
 // Gives every usable device of `machine` its cost model: from the machine's file, else by measuring with the store's own
 // extents and weights, and writing the file; only devices without figures of this build, or with too few, are measured, and
 // those that others left in the file stay. Also sets the backends' own estimates as guesses, which tell workspace, and tunes
 // backends that can be. A file that is damaged, foreign or of another format is ignored with a warning, and made again. A
-// device that cannot run an op keeps its backend's estimate for all. Nothing else may run on the machine's devices meanwhile.
+// device that cannot run an op keeps its backend's estimate for all. Nothing else may run on the machine's devices
+// meanwhile.
 Result<Calibration> calibrate(Machine& machine, const Store& store, const CalibrationOptions& options);
 
 // Writes what the models have learned since into the file (atomically); nothing where they have not. Cheap: once a run.

@@ -41,6 +41,7 @@ struct StorageFigures {
 };
 struct TransferFigures {
   std::optional<PowerFit> to_device, to_host;  // none: what was measured cannot be
+  Duration per_move;                           // of each after a transfer's first
   std::vector<MovePoint> points;
 };
 struct ComputePoint {
@@ -54,6 +55,7 @@ struct DeviceFigures {
   std::optional<StorageFigures> storage;
   std::optional<TransferFigures> transfers;
   std::vector<ComputePoint> points;
+  bool parts = false;  // split layers are among the points
   std::optional<Contention> contention;
   std::vector<std::string> doubts;
   std::vector<LearnedWindow> learned;
@@ -82,11 +84,12 @@ Result<double> drift_of_storage(const DeviceBinding& disk, const Store& store, c
 // What is measured of a device that computes: embed, layers by tokens x slices x bits (decoded and coded), exit; `parts`: of
 // split layers, too (calibrate_grid.cc). Empty where the device supports nothing.
 std::vector<CostKey> keys_of(DeviceId id, const DeviceBinding& binding, const ModelShape& shape, bool parts);
+bool is_of_parts(Op op);
 // Weights change with each repetition, as they do in a request, so that none is still in a cache (calibrate_compute.cc).
 Result<std::vector<ComputePoint>> measure_compute(const DeviceDescription& device, const DeviceBinding& binding,
                                                   const Store& store, const std::vector<CostKey>& keys, Duration budget);
-Result<double> drift_of_compute(DeviceId id, const DeviceDescription& device, const DeviceBinding& binding, const Store& store,
-                                const std::vector<ComputePoint>& points);
+Result<double> drift_of_compute(DeviceId id, const DeviceDescription& device, const DeviceBinding& binding,
+                                const Store& store, const std::vector<ComputePoint>& points);
 
 // Transfers between host memory and buffers of `owner`, on the device itself or on its link, both ways (calibrate_moves.cc).
 Result<TransferFigures> measure_transfers(const DeviceBinding& mover, const DeviceBinding& owner, Duration budget);

@@ -9,6 +9,8 @@ namespace tessera::calibration {
 namespace {
 
 constexpr int kLeastRounds = 3, kMostRounds = 9;
+constexpr int kDriftPoints = 4, kDriftRounds = 7;
+constexpr int kMostRows = 256;
 
 // One kind of load: `count` shards of a layer at one bitwidth, or rows.
 struct LoadKind {
@@ -17,6 +19,7 @@ struct LoadKind {
   int count = 0;
   std::vector<double> seconds;
   int64_t bytes = 0;
+  MovePoint point() const { return {op, bits, count, false, bytes, summarise(seconds)}; }
 };
 
 class StorageProbe {
@@ -34,12 +37,12 @@ class StorageProbe {
       counts.erase(std::unique(counts.begin(), counts.end()), counts.end());
       for (int count : counts) kinds.push_back({Op::kLoadShards, b, count, {}, 0});
     }
-    for (int rows : {8, 64, 256}) kinds.push_back({Op::kLoadRows, 0, rows, {}, 0});
+    for (int rows : {8, 64, kMostRows}) kinds.push_back({Op::kLoadRows, 0, rows, {}, 0});
     return kinds;
   }
 
   Status reserve() {
-    int64_t most = 256 * store_.word_row(0).block.length;
+    int64_t most = kMostRows * store_.word_row(0).block.length;
     const ModelShape& shape = store_.shape();
     for (int16_t l = 0; l < shape.layers; ++l)
       for (Bits b : shape.bitwidths) {
@@ -103,15 +106,13 @@ class StorageProbe {
   int token_ = 0;
 };
 
-double median_seconds(std::vector<double> seconds) { return summarise(std::move(seconds)).mean.seconds(); }
-
 // What each row after the first took beyond its bytes.
 Duration per_read_of(const std::vector<LoadKind>& kinds, const PowerFit& fit) {
   std::vector<double> each;
   for (const LoadKind& k : kinds) {
     if (k.op != Op::kLoadRows || k.count < 2) continue;
     const double bytes = static_cast<double>(k.bytes);
-    each.push_back((median_seconds(k.seconds) - (fit.a * std::pow(bytes, fit.b) + fit.c)) / (k.count - 1));
+    each.push_back((median(k.seconds) - (fit.a * std::pow(bytes, fit.b) + fit.c)) / (k.count - 1));
   }
   std::sort(each.begin(), each.end());
   return each.empty() ? Duration{} : from_seconds(std::max(0.0, each[each.size() / 2]));
@@ -148,7 +149,26 @@ Result<StorageFigures> measure_storage(const DeviceBinding& disk, const Store& s
   StorageFigures figures;
   TESSERA_ASSIGN(figures.fit, fit_power(points));
   figures.per_read = per_read_of(kinds, figures.fit);
+  for (const LoadKind& kind : kinds) figures.points.push_back(kind.point());
   return figures;
+}
+
+Result<double> drift_of_storage(const DeviceBinding& disk, const Store& store, const StorageFigures& figures) {
+  if (figures.points.empty()) return 0.0;
+  StorageProbe probe(disk, store);
+  TESSERA_TRY(probe.reserve());
+  std::vector<double> off;
+  for (int i = 0; i < kDriftPoints; ++i) {
+    const MovePoint& point = figures.points[figures.points.size() * (2 * i + 1) / (2 * kDriftPoints)];
+    LoadKind kind{point.op, point.bits, point.count, {}, 0};
+    if (kind.op == Op::kLoadShards && (!store.shape().has_bits(kind.bits) || kind.count > store.shape().slices)) return 1.0;
+    for (int round = 0; round <= kDriftRounds; ++round) {
+      TESSERA_TRY(probe.measure(kind, round));
+      if (round == 0) kind.seconds.clear();
+    }
+    off.push_back(std::fabs(median(kind.seconds) / point.taken.estimate.mean.seconds() - 1));
+  }
+  return median(std::move(off));
 }
 
 }  // namespace tessera::calibration

@@ -1,4 +1,8 @@
-// Asks cost models for a few typical tasks.
+// Asks cost models for a few typical tasks, and tells how sure calibration is.
+#include "tools/device_figures.h"
+
+#include <cstdio>
+
 #include "tools/machine_source.h"
 
 namespace tessera {
@@ -20,6 +24,20 @@ DeviceFigure load_figure(const Machine& machine, DeviceId device, Bytes bytes) {
           {seconds > 0 ? static_cast<double>(bytes.n) / seconds : 0}};
 }
 
+DeviceFigure transfer_figure(const Machine& machine, DeviceId device, Bytes bytes, bool to_host) {
+  CostKey key;
+  key.device = device;
+  key.op = Op::kTransfer;
+  key.to_host = to_host;
+  key.bytes = bytes.n;
+  const Estimate estimate = machine.costs->estimate(key);
+  const double seconds = estimate.mean.seconds();
+  return {machine.platform.devices[device].name,
+          to_string(bytes) + (to_host ? " to the host" : " to the device"),
+          estimate,
+          {seconds > 0 ? static_cast<double>(bytes.n) / seconds : 0}};
+}
+
 DeviceFigure layer_figure(const Machine& machine, DeviceId device, const ModelShape& shape, Bits bits) {
   CostKey key;
   key.device = device;
@@ -35,6 +53,50 @@ DeviceFigure layer_figure(const Machine& machine, DeviceId device, const ModelSh
 }
 
 }  // namespace
+
+std::vector<std::string> calibration_lines(const CalibratedDevice& device) {
+  std::vector<std::string> lines;
+  char text[200];
+  std::string first = device.measured ? "measured now" : "kept";
+  if (!device.why.empty()) first += " (" + device.why + ")";
+  if (!device.measured && !device.created.empty()) first += " of " + device.created;
+  std::snprintf(text, sizeof text,
+                ": %lld figures, %lld samples, medians within %.1f %% (worst %.0f %%, at %.0f %% confidence or more)",
+                static_cast<long long>(device.figures), static_cast<long long>(device.samples), device.half_width * 100,
+                device.worst_half_width * 100, device.level * 100);
+  lines.push_back(first + (device.figures > 0 ? text : ": no figures"));
+  if (device.contention) {
+    const Contention& c = *device.contention;
+    std::snprintf(text, sizeof text,
+                  "while storage is read: exact layers x%.2f, layers at the lowest bits x%.2f; loads while computing x%.2f",
+                  c.compute, c.decode, c.load);
+    lines.emplace_back(text);
+  }
+  if (!device.tuning.empty()) lines.push_back("tuned: " + device.tuning);
+  for (const std::string& doubt : device.doubts) lines.push_back("ABSURD: " + doubt);
+  return lines;
+}
+
+Json calibration_json(const CalibratedDevice& device) {
+  Json contention = nullptr;
+  if (device.contention)
+    contention = {{"load", device.contention->load},
+                  {"compute", device.contention->compute},
+                  {"decode", device.contention->decode},
+                  {"samples", device.contention->samples}};
+  return {{"device", device.name},
+          {"measured", device.measured},
+          {"why", device.why.empty() ? Json(nullptr) : Json(device.why)},
+          {"created", device.created.empty() ? Json(nullptr) : Json(device.created)},
+          {"figures", device.figures},
+          {"samples", device.samples},
+          {"half_width", device.half_width},
+          {"worst_half_width", device.worst_half_width},
+          {"confidence", device.level},
+          {"contention", std::move(contention)},
+          {"tuning", device.tuning.empty() ? Json(nullptr) : Json(device.tuning)},
+          {"absurd", device.doubts}};
+}
 
 std::string figure_line(const DeviceFigure& figure) {
   std::string line = figure.what;

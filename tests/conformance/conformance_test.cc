@@ -117,6 +117,10 @@ int run(int argc, char** argv) {
     if (names == std::vector<std::string>{"plugins"}) nothing_there = kAllSkipped;
     narrow_to(names);
   }
+  for (const std::string& refused : (built_in_backends(), refused_libraries())) {
+    std::cout << "refused: " << refused << "\n";
+    nothing_there = 2;
+  }
   if (subjects().empty()) {
     std::cout << "no such backend was built in or loaded (TESSERA_PLUGIN_PATH)\n";
     return nothing_there;
@@ -127,6 +131,7 @@ int run(int argc, char** argv) {
   std::cout << summary;
   if (!report_file.empty()) std::ofstream(report_file) << summary;
   const bool nothing_ran = Report::now().passed() == 0 && Report::now().skipped() > 0;
+  if (result == 0 && !refused_libraries().empty()) return 2;
   return result == 0 && nothing_ran ? kAllSkipped : result;
 }
 

@@ -6,6 +6,7 @@
 #include <deque>
 
 #include "framework/simulated_backend.h"
+#include "scheduler/plugins.h"
 
 namespace tessera {
 void register_backends();
@@ -117,9 +118,16 @@ const std::vector<std::string>& built_in_backends() {
     register_backends();
     std::vector<std::string> found;
     for (const auto& entry : backends().entries()) found.push_back(entry.name);
+    for (const Plugin& plugin : load_plugins())
+      if (!plugin.refused.empty()) refused_libraries().push_back(plugin.path + ": " + plugin.refused);
     return found;
   }();
   return names;
+}
+
+std::vector<std::string>& refused_libraries() {
+  static std::vector<std::string> all;
+  return all;
 }
 
 const std::vector<Subject>& subjects() {

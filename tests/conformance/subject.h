@@ -39,8 +39,10 @@ void narrow_to(std::vector<std::string> backends);
 // Every device of every backend, registered or loaded (TESSERA_PLUGIN_PATH), and of a simulated one. Made once, lives to the
 // end.
 const std::vector<Subject>& subjects();
-// Registered backends that were built in; the others were loaded.
+// Registered backends that were built in; the others were loaded, on its first call: before there are other threads.
 const std::vector<std::string>& built_in_backends();
+// Libraries of TESSERA_PLUGIN_PATH that were not loaded, with the reason.
+std::vector<std::string>& refused_libraries();
 
 // What a check found.
 struct Finding {

@@ -3,129 +3,19 @@
 
 #include <cstdlib>
 #include <filesystem>
-#include <map>
 
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 #include <sys/stat.h>
 
-#include "framework/registry.h"
-#include "scheduler/calibrate_parts.h"
-#include "tests/support/tiny_model.h"
+#include "calibrate_rig.h"
 
 namespace tessera {
-void register_backends();
 namespace {
 
 namespace fs = std::filesystem;
 using nlohmann::json;
-
-// A compute device that ends every task at once and counts the keys it saw.
-class CountingBackend final : public Backend {
- public:
-  std::vector<DeviceDescription> describe() const override {
-    DeviceDescription d;
-    d.name = "fake0";
-    d.backend = "fake";
-    return {d};
-  }
-  Support supports(int, const CostKey& key, const ModelShape&) const override {
-    if (key.decoded && !decoded) return {false, "coded weights only"};
-    return {};
-  }
-  Estimate estimate(int, const CostKey& key, const ModelShape&) const override {
-    Estimate e;
-    e.mean = e.p95 = milliseconds(7);
-    e.workspace = {64 * (1 + key.tokens)};
-    return e;
-  }
-  Result<Buffer> allocate(int, Bytes bytes) override {
-    Buffer b;
-    b.host = static_cast<std::byte*>(std::aligned_alloc(4096, static_cast<size_t>(align_up(bytes, 4096).n)));
-    b.bytes = bytes;
-    ++buffers;
-    return b;
-  }
-  void release(Buffer& buffer) override {
-    if (buffer.host != nullptr) --buffers;
-    std::free(buffer.host);
-    buffer = {};
-  }
-  Result<Ticket> submit(int, const Task& task, const Operands& o) override {
-    if (fails) return Error{ErrorCode::kDevice, "fake0 is broken"};
-    EXPECT_EQ(o.batch.tokens(), task.cost.tokens);
-    EXPECT_GE(o.workspace_bytes, 64 * (1 + task.cost.tokens));
-    EXPECT_GE(o.workspace.buffer->bytes.n, o.workspace_bytes);
-    if (task.cost.op == Op::kLayer) {
-      EXPECT_EQ(o.weights.size(), task.cost.slices);
-      EXPECT_NE(o.residents, nullptr);
-    }
-    ++seen[{static_cast<int>(task.cost.op), task.cost.decoded}];
-    return kDone;
-  }
-  Status wait(int, Ticket, Duration) override { return {}; }
-  Status transfer(int, MemoryRef, MemoryRef, Bytes) override { return {}; }
-
-  bool decoded = true, fails = false;
-  int buffers = 0;
-  std::map<std::pair<int, bool>, int> seen;
-};
-
-class Calibrating : public ::testing::Test {
- protected:
-  void SetUp() override {
-    register_backends();
-    machine_ = new_machine();
-    options_.directory = cache_.path();
-    options_.quiet = true;
-    options_.version = "test";
-  }
-
-  // The real storage backend and a counting one.
-  Machine new_machine() {
-    Machine m;
-    m.backends.push_back(backends().find("storage")->make({}));
-    auto counting = std::make_unique<CountingBackend>();
-    counting_ = counting.get();
-    m.backends.push_back(std::move(counting));
-    for (auto& backend : m.backends) {
-      m.platform.devices.push_back(backend->describe()[0]);
-      m.bindings.push_back({backend.get(), 0});
-    }
-    m.costs = std::make_shared<CostBook>();
-    return m;
-  }
-
-  Calibration calibrated() {
-    auto result = calibrate(machine_, *tiny_.store, options_);
-    EXPECT_TRUE(result.ok()) << result.error().message;
-    return result.ok() ? result.take() : Calibration{};
-  }
-
-  CostKey load(int64_t bytes) const {
-    CostKey key;
-    key.op = Op::kLoadShards;
-    key.bytes = bytes;
-    key.reads = 1;
-    return key;
-  }
-  CostKey layer(int tokens, int slices, Bits bits) const {
-    CostKey key;
-    key.device = 1;
-    key.op = Op::kLayer;
-    key.tokens = static_cast<uint16_t>(tokens);
-    key.slices = static_cast<uint8_t>(slices);
-    key.bits[bits_level(bits)] = static_cast<uint8_t>(slices);
-    return key;
-  }
-
-  static testing::TinyStore tiny_;
-  testing::TemporaryFolder cache_;
-  Machine machine_;
-  CountingBackend* counting_ = nullptr;
-  CalibrationOptions options_;
-};
-testing::TinyStore Calibrating::tiny_ = testing::make_tiny_store();
+using testing::Calibrating;
 
 TEST_F(Calibrating, MeasuresStorageAndComputes) {
   const Calibration c = calibrated();
@@ -305,13 +195,6 @@ TEST(CalibrationDirectory, FollowsTheEnvironment) {
   } else {
     ::unsetenv("XDG_CACHE_HOME");
   }
-}
-
-TEST(CalibrationSummary, IsTheMedianWhateverIsWild) {
-  const Estimate e = calibration::summarise({0.010, 0.011, 0.0105, 5.0, 0.0102});
-  EXPECT_EQ(e.mean, microseconds(10'500));
-  EXPECT_LT(e.p95, milliseconds(13));
-  EXPECT_EQ(calibration::summarise({0.002}).p95, milliseconds(2));
 }
 
 }  // namespace
