@@ -21,6 +21,18 @@ Prediction predict(const ReplayContext& context, const Plan& plan, const Lowered
   return out;
 }
 
+// What lies in a device's own memory from the start must fit there. (The host's budget is held against the whole peak.)
+Status check_held(const Platform& platform, const std::vector<Bytes>& held) {
+  for (size_t m = 1; m < held.size(); ++m) {
+    const MemoryDescription& memory = platform.memories[m];
+    if (held[m] > memory.capacity)
+      return Error{ErrorCode::kInfeasible, "memory " + memory.name + ": activations and residents need " +
+                                               to_string(held[m]) + ", " + to_string(memory.capacity) +
+                                               " there; give fewer tokens, or leave its device out of --devices"};
+  }
+  return {};
+}
+
 }  // namespace
 
 CachedCosts::Packed CachedCosts::pack(const CostKey& key) {
@@ -85,6 +97,7 @@ Result<ReplayedPlan> GraphReplay::replay_under(const Plan& plan, Bytes memory, c
   TESSERA_ASSIGN(out.lowered,
                  lower(context_.shape, plan, residency, context_.platform, context_.storage, costs_, context_.tokens));
   const std::vector<Bytes> held = held_from_start(context_.base, out.lowered.residents, out.lowered.fixed);
+  TESSERA_TRY(check_held(context_.platform, held));
   TESSERA_ASSIGN(out.timeline, tessera::replay(out.lowered.graph, memory_capacities(context_.platform, memory), held));
   out.prediction = predict(context_, plan, out.lowered, out.timeline);
   return out;

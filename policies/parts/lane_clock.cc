@@ -74,16 +74,26 @@ std::vector<PlannedLoad> loads_of(const Platform& platform, const LayerWork& wor
 }
 
 LaneClock::LaneClock(TaskCosts& costs, const std::vector<LayerWork>& works)
-    : costs_(&costs), works_(&works), lanes_(costs.view().platform.devices.size()) {}
+    : costs_(&costs),
+      works_(&works),
+      lanes_(costs.view().platform.devices.size()),
+      granted_(std::max<size_t>(costs.view().platform.memories.size(), 1)) {}
 
 Duration LaneClock::occupy(DeviceId device, Duration ready, Duration takes) {
   lanes_[device] = std::max(lanes_[device], ready) + takes;
   return lanes_[device];
 }
 
+// A load or a take-over, which reserves what it brings.
+Duration LaneClock::bring(DeviceId device, MemoryId memory, Duration ready, Duration takes, int64_t bytes) {
+  if (bytes == 0) return occupy(device, ready, takes);
+  granted_[memory] = std::max({granted_[memory], ready, lanes_[device]});
+  return occupy(device, granted_[memory], takes);
+}
+
 void LaneClock::start(DeviceId home) {
   home_ = home;
-  const Duration rows = occupy(costs_->view().storage, {}, costs_->load_rows());
+  const Duration rows = bring(costs_->view().storage, 0, {}, costs_->load_rows(), costs_->rows_bytes());
   hidden_.at.assign(1, {platform().space(home), occupy(home, rows, costs_->embed(home))});
 }
 
@@ -116,14 +126,19 @@ void LaneClock::bring_weights(int layer, const std::vector<LayerPart>& parts) {
   weights_.assign(parts.size(), {});
   for (const PlannedLoad& load : loads_of(view.platform, work, layer, parts)) {
     const int64_t bytes = bytes_of(view.shape, layer, load.bits, load.slices);
-    Duration there = occupy(view.storage, {}, costs_->load(load.bits, slice_count(load.slices), bytes));
-    for (size_t k = 0; k < parts.size(); ++k) {
-      if ((parts[k].slices & load.slices) == 0) continue;
-      const DeviceId device = parts[k].device;
-      if (view.platform.space(device) != kHostSpace && !view.platform.devices[device].host_visible)
-        there = occupy(view.platform.link_of(device), there, costs_->take_over(device, slice_count(load.slices), bytes));
-      weights_[k] = std::max(weights_[k], there);
-    }
+    const int count = slice_count(load.slices);
+    const auto concerns = [&](const LayerPart& part) { return (part.slices & load.slices) != 0; };
+    const DeviceId first =
+        std::find_if(parts.begin(), parts.end(), concerns)->device;  // of a space: its only one, or the host's
+    const bool own = view.platform.space(first) != kHostSpace;
+    const bool straight = own && view.platform.devices[first].host_visible;
+    const MemoryId memory = straight ? view.platform.memory(first) : MemoryId{0};
+    Duration there = bring(view.storage, memory, {}, costs_->load(load.bits, count, bytes), bytes);
+    if (own && !straight)
+      there = bring(view.platform.link_of(first), view.platform.memory(first), there, costs_->take_over(first, count, bytes),
+                    bytes);
+    for (size_t k = 0; k < parts.size(); ++k)
+      if (concerns(parts[k])) weights_[k] = std::max(weights_[k], there);
   }
   for (size_t k = 0; k < parts.size(); ++k) {
     const SpaceId space = view.platform.space(parts[k].device);
@@ -136,7 +151,9 @@ void LaneClock::bring_weights(int layer, const std::vector<LayerPart>& parts) {
       if (group == 0) continue;
       const int64_t bytes = bytes_of(view.shape, layer, level_bits(level), group);
       const Duration takes = costs_->take_over(parts[k].device, slice_count(group), bytes);
-      weights_[k] = std::max(weights_[k], occupy(view.platform.link_of(parts[k].device), {}, takes));
+      const DeviceId device = parts[k].device;
+      weights_[k] =
+          std::max(weights_[k], bring(view.platform.link_of(device), view.platform.memory(device), {}, takes, bytes));
     }
   }
 }
@@ -178,9 +195,14 @@ Duration LaneClock::run_half(Op op, int layer, const std::vector<LayerPart>& par
   return end;
 }
 
+Duration LaneClock::bring_exit(int depth) {
+  const PlanningView& view = costs_->view();
+  return bring(view.storage, 0, {}, costs_->load_exit(depth), view.shape.exit_bytes[static_cast<size_t>(depth) - 1].n);
+}
+
 Duration LaneClock::finish(int depth, bool exit_resident) {
   Duration ready = read(hidden_, platform().space(home_));
-  if (!exit_resident) ready = std::max(ready, occupy(costs_->view().storage, {}, costs_->load_exit(depth)));
+  if (!exit_resident) ready = std::max(ready, bring_exit(depth));
   Value logits{Payload::kLogits, {{platform().space(home_), occupy(home_, ready, costs_->exit(home_))}}};
   return read(logits, kHostSpace);
 }

@@ -58,8 +58,10 @@ class LaneClock {
   };
   const Platform& platform() const { return costs_->view().platform; }
   Duration occupy(DeviceId device, Duration ready, Duration takes);
+  Duration bring(DeviceId device, MemoryId memory, Duration ready, Duration takes, int64_t bytes);
   Duration read(Value& value, SpaceId space);
   Duration move(Value& value, DeviceId device, bool to_host, Duration ready);
+  Duration bring_exit(int depth);
   void bring_weights(int layer, const std::vector<LayerPart>& parts);
   Duration run_half(Op op, int layer, const std::vector<LayerPart>& parts, Value& input, Value& output);
   Duration part_time(Op op, int layer, const LayerPart& part);
@@ -67,6 +69,7 @@ class LaneClock {
   TaskCosts* costs_;
   const std::vector<LayerWork>* works_;
   std::vector<Duration> lanes_;    // by device: end of its last task
+  std::vector<Duration> granted_;  // by memory: the last reservation, before which none is granted that comes after it
   std::vector<Duration> weights_;  // by part of the layer at hand: when its weights are there
   DeviceId home_ = 0;
   Value hidden_{Payload::kHidden, {}};

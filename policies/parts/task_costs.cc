@@ -101,14 +101,19 @@ Duration TaskCosts::load(Bits bits, int slices, int64_t bytes) {
 }
 
 // Every word row in a block of its own, position rows side by side: the most that they can take.
-Duration TaskCosts::load_rows() {
+int64_t TaskCosts::row_blocks() const {
   const ModelShape& shape = view_.shape;
   const int64_t row = std::max<int64_t>(1, int64_t{shape.hidden} * shape.stored_exact_bits / 8);
   const int64_t per_block = std::max<int64_t>(1, shape.row_block.n / row);
-  const int64_t blocks = view_.tokens + (view_.tokens + per_block - 1) / per_block;
+  return view_.tokens + (view_.tokens + per_block - 1) / per_block;
+}
+
+int64_t TaskCosts::rows_bytes() const { return view_.shape.row_block.n * row_blocks(); }
+
+Duration TaskCosts::load_rows() {
   CostKey of = key(Op::kLoadRows, view_.storage);
-  of.reads = saturated(blocks);
-  of.bytes = shape.row_block.n * blocks;
+  of.reads = saturated(row_blocks());
+  of.bytes = rows_bytes();
   return at(of);
 }
 

@@ -29,6 +29,7 @@ class TaskCosts {
   Duration take_over(DeviceId device, int slices, int64_t bytes);
   Duration load(Bits bits, int slices, int64_t bytes);
   Duration load_rows();
+  int64_t rows_bytes() const;
   Duration load_exit(int depth);
   // Bytes of an activation.
   int64_t bytes_of(Payload payload) const;
@@ -39,6 +40,7 @@ class TaskCosts {
     size_t operator()(const Packed& key) const;
   };
   Duration at(const CostKey& key);
+  int64_t row_blocks() const;
   CostKey key(Op op, DeviceId device) const;
 
   const PlanningView& view_;

@@ -13,7 +13,8 @@ namespace {
 
 Error illegal(const std::string& what) { return {ErrorCode::kInternal, what}; }
 
-// Loads in the plan's order; a layer starts when its loads have ended; bytes are given back after the layer.
+// Loads in the plan's order; a part starts when its loads have ended; bytes are given back after the layer. Every device
+// computes in host memory.
 class Graph {
  public:
   Graph(const World& world, const Plan& plan, const Residency& residency)
@@ -23,13 +24,13 @@ class Graph {
     TESSERA_TRY(check());
     if (!plan_.pipelined) add_loads(plan_.loads.size());
     add_loads(rows_at_);
-    previous_ = compute(Op::kEmbed, plan_.placement[0][0].device, {});
+    previous_ = compute(Op::kEmbed, home_of(0), {});
     if (plan_.pipelined) builder_.depend(previous_, loads_[rows_at_ - 1]);
     if (!plan_.pipelined)
       for (const TaskId load : loads_) builder_.depend(previous_, load);
     for (int l = 0; l < plan_.depth; ++l) add_layer(l);
     add_loads(exit_at_);
-    const TaskId exit = compute(Op::kExit, plan_.placement[0][0].device, {});
+    const TaskId exit = compute(Op::kExit, home_of(plan_.depth - 1), {});
     builder_.depend(exit, previous_);
     if (exit_at_ > 0) builder_.depend(exit, loads_[exit_at_ - 1]);
     return builder_.build();
@@ -38,6 +39,8 @@ class Graph {
   int64_t residents = 0;
 
  private:
+  DeviceId home_of(int layer) const { return plan_.home.value_or(plan_.placement[layer][0].device); }
+
   Status check() {
     if (plan_.bits.size() != static_cast<size_t>(plan_.depth) * plan_.slices) return illegal("wrong size of bits");
     if (plan_.placement.size() != static_cast<size_t>(plan_.depth)) return illegal("wrong size of placement");
@@ -111,23 +114,38 @@ class Graph {
     return bytes;
   }
 
-  // Parts on several devices run at once; the next layer waits for all.
+  // Parts on several devices run at once; each half ends with a combine.
   void add_layer(int l) {
     add_loads(last_load_[l]);
-    std::vector<TaskId> parts;
-    for (size_t p = 0; p < plan_.placement[l].size(); ++p) {
-      const LayerPart& part = plan_.placement[l][p];
-      parts.push_back(compute(Op::kLayer, part.device, part, l, p == 0 ? 0 : 0));
-      builder_.depend(parts.back(), previous_);
-      for (size_t i = 0; i < last_load_[l]; ++i)
-        if (plan_.loads[i].op == Op::kLoadShards && plan_.loads[i].layer == l) builder_.depend(parts.back(), loads_[i]);
+    if (plan_.placement[l].size() == 1) {
+      const LayerPart& part = plan_.placement[l][0];
+      const TaskId task = compute(Op::kLayer, part.device, part, l, released_by(l));
+      builder_.depend(task, previous_);
+      wait_for_loads(task, l, part.slices);
+      previous_ = task;
+      return;
     }
-    Task join;
-    join.cost.device = plan_.placement[l][0].device;
-    join.cost.op = Op::kCombine;
-    join.release = released_by(l);
-    previous_ = builder_.add(join);
-    for (const TaskId part : parts) builder_.depend(previous_, part);
+    add_half(Op::kAttentionPart, l, 0);
+    add_half(Op::kFfnPart, l, released_by(l));
+  }
+
+  void add_half(Op op, int l, int64_t release) {
+    std::vector<TaskId> parts;
+    for (const LayerPart& part : plan_.placement[l]) {
+      parts.push_back(compute(op, part.device, part, l));
+      builder_.depend(parts.back(), previous_);
+      if (op == Op::kAttentionPart) wait_for_loads(parts.back(), l, part.slices);
+    }
+    const TaskId combine = compute(Op::kCombine, home_of(l), {}, l, release);
+    for (const TaskId part : parts) builder_.depend(combine, part);
+    previous_ = combine;
+  }
+
+  void wait_for_loads(TaskId task, int l, SliceMask slices) {
+    for (size_t i = 0; i < last_load_[l]; ++i) {
+      const PlannedLoad& load = plan_.loads[i];
+      if (load.op == Op::kLoadShards && load.layer == l && (load.slices & slices) != 0) builder_.depend(task, loads_[i]);
+    }
   }
 
   const World& world_;
@@ -203,6 +221,16 @@ void random_costs(Random& random, World& world) {
   costs.p95_factor = 1 + static_cast<double>(random.between(0, 50)) / 100;
 }
 
+// Two to four devices, of different speeds.
+void random_devices(uint64_t seed, World& world) {
+  Random random(~seed);
+  world.devices = {2, 1};
+  if (random.one_in(2)) world.devices.push_back(3);
+  if (random.one_in(3)) world.devices.push_back(4);
+  world.costs.percent = {100};
+  for (int d = 1; d <= 4; ++d) world.costs.percent.push_back(random.one_in(2) ? 100 : random.between(30, 300));
+}
+
 void random_residency(Random& random, World& world) {
   if (random.one_in(2)) return;
   for (int l = 0; l < world.shape.layers; ++l)
@@ -235,12 +263,17 @@ Estimate FakeCosts::estimate(const CostKey& key) const {
       ns = exit;
       break;
     case Op::kLayer:
+    case Op::kAttentionPart:
+    case Op::kFfnPart:
       ns = layer[key.slices];
       for (int level = 1; level < kBitsLevels; ++level) ns += decode[level] * key.bits[level];
+      // The two halves of a layer, a third and two thirds of it.
+      if (key.op != Op::kLayer) ns = key.op == Op::kAttentionPart ? ns / 3 : ns - ns / 3;
       break;
     default:
       break;
   }
+  if (key.device < percent.size()) ns = ns * percent[key.device] / 100;
   Estimate out;
   out.mean = {ns};
   out.p95 = {static_cast<int64_t>(static_cast<double>(ns) * p95_factor)};
@@ -312,9 +345,11 @@ World random_world(uint64_t seed) {
   world.shape = random_shape(random);
   world.platform.name = "random";
   world.platform.devices = {device("disk0", DeviceKind::kStorage), device("cpu0", DeviceKind::kCpu),
-                            device("gpu0", DeviceKind::kGpu)};
-  if (random.one_in(3)) world.devices = {2, 1};
+                            device("gpu0", DeviceKind::kGpu), device("cpu1", DeviceKind::kCpu),
+                            device("npu0", DeviceKind::kNpu)};
+  const bool several = random.one_in(3);
   random_costs(random, world);
+  if (several) random_devices(seed, world);
   world.base = {random.between(0, 10'000)};
   world.fixed = {random.between(0, 10'000)};
   world.accuracy = random_importance(world.shape, random.next());

@@ -39,6 +39,7 @@ class FakeCosts final : public CostOracle {
   double ns_per_byte = 0;
   int64_t per_load = 0, rows = 0, embed = 0, exit = 0;
   double p95_factor = 1;
+  std::vector<int64_t> percent;  // of all these, by device; 100 where there is none
   Estimate estimate(const CostKey& key) const override;
 };
 

@@ -1,4 +1,4 @@
-// Properties over random shapes, boards, budgets, profiles and residents: 12,000 worlds, memory stalls among them.
+// Properties over random shapes, boards, budgets, profiles and residents: 16,800 worlds, memory stalls among them.
 #include <gtest/gtest.h>
 
 #include "framework/registry.h"
@@ -7,11 +7,12 @@
 namespace tessera::testing {
 namespace {
 
-constexpr uint64_t kWorlds = 2400;  // for each of five policies
+constexpr uint64_t kWorlds = 2400;  // for each of seven policies
 
 class EveryPolicy : public ::testing::TestWithParam<std::string> {};
 INSTANTIATE_TEST_SUITE_P(Random, EveryPolicy,
-                         ::testing::Values("adversarial", "load-exec", "preload", "std-pipeline", "sti"),
+                         ::testing::Values("adversarial", "heft", "load-exec", "min-completion", "preload", "std-pipeline",
+                                           "sti"),
                          [](const auto& param) { return param.param.substr(0, 3); });
 
 // "" or what is untrue in an infeasible answer.
@@ -150,6 +151,7 @@ TEST(StiRecurrence, NeverStallsWithInfiniteMemory) {
     world.residency = {};
     world.hold_layers(1, world.shape.bitwidths.front());
     world.bits.reset();
+    world.devices = {1};  // as published
     const Result<Decision> decision = decide("sti", world);
     ASSERT_TRUE(decision.ok());
     const Plan* plan = std::get_if<Plan>(&*decision);
