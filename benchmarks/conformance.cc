@@ -1,9 +1,9 @@
 // Measures how well each device's costs are predicted on the wall clock: calibrates, then asks about and runs tasks that
 // calibration did not measure; checks what they compute, and holds the error to a stated bound.
 //
-// bench_conformance --store STORE [--devices all] [--threads K] [--rounds 15] [--bound 0.30]: one line a device and kind of
-// task: median and ninth decile of |predicted - measured| / measured over its keys. Exit code 1: a ninth decile is beyond
-// the bound, or a result is wrong.
+// bench_conformance --store STORE [--devices all] [--threads K] [--rounds 15] [--bound 0.30] [--keys]: one line a device and
+// kind of task: median and ninth decile of |predicted - measured| / measured over its keys. Exit code 1: a ninth decile is
+// beyond the bound, or a result is wrong.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -31,17 +31,20 @@ struct Options {
   std::string store, devices;
   int threads = 0, rounds = 15;
   double bound = 0.30;
+  bool keys = false;  // tell each
 };
 
 Options parse(int count, char** words) {
   Options o;
-  for (int i = 1; i + 1 < count; i += 2) {
+  for (int i = 1; i < count; ++i) {
     const std::string_view word = words[i];
-    if (word == "--store") o.store = words[i + 1];
-    if (word == "--devices") o.devices = words[i + 1];
-    if (word == "--threads") o.threads = std::atoi(words[i + 1]);
-    if (word == "--rounds") o.rounds = std::max(3, std::atoi(words[i + 1]));
-    if (word == "--bound") o.bound = std::atof(words[i + 1]);
+    const char* const value = i + 1 < count ? words[i + 1] : "";
+    if (word == "--store") o.store = value;
+    if (word == "--devices") o.devices = value;
+    if (word == "--threads") o.threads = std::atoi(value);
+    if (word == "--rounds") o.rounds = std::max(3, std::atoi(value));
+    if (word == "--bound") o.bound = std::atof(value);
+    if (word == "--keys") o.keys = true;
   }
   return o;
 }
@@ -99,38 +102,62 @@ class Bench {
   }
 
  private:
-  double predicted(const CostKey& key) const { return machine_.costs->estimate(key).mean.seconds(); }
-
-  // Slice counts and bitwidths that calibration does not load.
-  void loads(DeviceId id, std::vector<Row>& rows) {
-    rows.push_back({"loads", {}});
-    const DeviceBinding disk = machine_.bindings[id];
-    for (const Bits bits : shape_.bitwidths)
-      for (int count : {2, shape_.slices / 2 + 1, shape_.slices - 1}) {
-        count = std::clamp(count, 1, shape_.slices);
-        int64_t bytes = 0;
-        for (int16_t j = 0; j < count; ++j) bytes += store_.shard({0, j}, bits).length;
-        Buffer buffer = must(disk.backend->allocate(disk.device, {bytes}));
-        std::vector<double> seconds;
-        for (int round = 0; round <= options_.rounds; ++round) seconds.push_back(load(disk, buffer, bits, count, round));
-        seconds.erase(seconds.begin());
-        CostKey key;
-        key.device = id, key.op = Op::kLoadShards, key.bytes = bytes, key.reads = 1;
-        rows[0].add(predicted(key), calibration::median(seconds));
-        check_bytes(buffer, bits, count);
-        disk.backend->release(buffer);
-      }
+  // `seconds`: what the key took, round by round.
+  void compare(Row& row, const CostKey& key, const std::vector<double>& seconds) {
+    const double predicted = machine_.costs->estimate(key).mean.seconds(), measured = calibration::median(seconds);
+    row.add(predicted, measured);
+    if (!options_.keys) return;
+    int level = 0;
+    for (int i = 1; i < kBitsLevels; ++i)
+      if (key.bits[i] > 0) level = i;
+    std::printf("  %-16s %3d tokens %2d slices %2d bits %8lld bytes: %8.1f us predicted, %8.1f measured\n", row.kind.c_str(),
+                key.tokens, key.slices, level_bits(level), static_cast<long long>(key.bytes), predicted * 1e6,
+                measured * 1e6);
   }
 
-  double load(const DeviceBinding& disk, Buffer& buffer, Bits bits, int count, int round) {
+  // Slice counts between those that calibration loads. In turn, as in requests: what was loaded before has left the caches.
+  void loads(DeviceId id, std::vector<Row>& rows) {
+    struct Load {
+      Bits bits;
+      int count;
+      CostKey key;
+      std::vector<double> seconds;
+    };
+    rows.push_back({"loads", {}});
+    const DeviceBinding disk = machine_.bindings[id];
+    std::vector<Load> all;
+    int64_t most = 0;
+    for (const Bits bits : shape_.bitwidths)
+      for (const int count : {2, shape_.slices / 2 + 1, shape_.slices - 1}) {
+        Load load{bits, std::clamp(count, 1, shape_.slices), {}, {}};
+        load.key.device = id, load.key.op = Op::kLoadShards, load.key.reads = 1;
+        for (int16_t l = 0; l < shape_.layers; ++l) {
+          int64_t bytes = 0;
+          for (int16_t j = 0; j < load.count; ++j) bytes += store_.shard({l, j}, bits).length;
+          if (l == 0) load.key.bytes = bytes;
+          most = std::max(most, bytes);
+        }
+        all.push_back(load);
+      }
+    Buffer buffer = must(disk.backend->allocate(disk.device, {most}));
+    for (int round = 0; round <= options_.rounds; ++round)
+      for (Load& l : all) {
+        const double seconds = load(disk, buffer, l.bits, l.count);
+        if (round > 0) l.seconds.push_back(seconds);
+        if (round == 0) check_bytes(buffer, l.bits);
+      }
+    disk.backend->release(buffer);
+    for (const Load& l : all) compare(rows[0], l.key, l.seconds);
+  }
+
+  double load(const DeviceBinding& disk, Buffer& buffer, Bits bits, int count) {
     std::vector<ReadRequest> reads;
     Task task;
     task.kind = TaskKind::kLoad;
     task.cost.op = Op::kLoadShards;
-    layer_ = static_cast<int16_t>(round % shape_.layers);
+    layer_ = static_cast<int16_t>((layer_ + 1) % shape_.layers);
     for (int16_t j = 0; j < count; ++j) {
       const Extent e = store_.shard({layer_, j}, bits);
-      if (task.cost.bytes + e.length > buffer.bytes.n) break;  // a layer whose coded shards are larger
       reads.push_back({e.fd, e.offset, e.length, {&buffer, task.cost.bytes}, e.checksum, e.file});
       task.cost.bytes += e.length;
     }
@@ -144,7 +171,7 @@ class Bench {
   }
 
   // The first extent of the last load, against one pread of it.
-  void check_bytes(const Buffer& buffer, Bits bits, int) {
+  void check_bytes(const Buffer& buffer, Bits bits) {
     const Extent e = store_.shard({layer_, 0}, bits);
     std::vector<std::byte> room(static_cast<size_t>(e.length) + 4096);
     void* at = room.data();
@@ -175,32 +202,38 @@ class Bench {
     if (keys.empty()) return;
     ComputeProbe probe(machine_.platform.devices[id], machine_.bindings[id], store_);
     must(probe.prepare(keys));
-    for (const CostKey& key : keys) {
-      (void)must(probe.run(key, 0));
-      if (!key.decoded && key.tokens == 10) check_layer(probe, key);
-      std::vector<double> seconds;
-      for (int round = 1; round <= options_.rounds; ++round) seconds.push_back(must(probe.run(key, round)).host);
-      rows[key.decoded ? 1 : 0].add(predicted(key), calibration::median(seconds));
+    // Keys of one pool of weights in turn, as in calibration and in requests: weights that are not in a cache.
+    for (size_t from = 0, to = 0; from < keys.size(); from = to) {
+      while (to < keys.size() && ComputeProbe::pool_of(keys[to]) == ComputeProbe::pool_of(keys[from])) ++to;
+      std::vector<std::vector<double>> seconds(to - from);
+      for (int round = 0; round <= options_.rounds; ++round)
+        for (size_t i = from; i < to; ++i) {
+          const double taken = must(probe.run(keys[i])).host;
+          if (round > 0) seconds[i - from].push_back(taken);
+          if (round == 0 && !keys[i].decoded && keys[i].tokens == 10) check_layer(probe, keys[i]);
+        }
+      for (size_t i = from; i < to; ++i) compare(rows[keys[i].decoded ? 1 : 0], keys[i], seconds[i - from]);
     }
   }
 
-  // The layer that was just run (the first one: round 0), against the reference operators on the same shards.
+  // The layer that was just run, against the reference operators on the same shards.
   void check_layer(ComputeProbe& probe, const CostKey& key) {
     const Bits bits = level_bits(ComputeProbe::pool_of(key));
     std::vector<reference::SliceWeights> weights(key.slices);
     std::vector<reference::SlicePart> parts;
     for (int16_t j = 0; j < key.slices; ++j) {
-      const Extent e = store_.shard({0, j}, bits);
+      const ShardId id{static_cast<int16_t>(probe.layer()), j};
+      const Extent e = store_.shard(id, bits);
       std::vector<std::byte> room(static_cast<size_t>(e.length) + 4096 + 64);
       void* at = room.data();
       size_t left = room.size();
       auto* const data = static_cast<std::byte*>(std::align(4096, static_cast<size_t>(e.length), at, left));
       must(store_.read(e, data));
-      const DenseShard dense = must(decode_shard(shape_, bits, store_.exact_type(), data, shape_.bytes_of({0, j}, bits).n));
+      const DenseShard dense = must(decode_shard(shape_, bits, store_.exact_type(), data, shape_.bytes_of(id, bits).n));
       weights[j] = {dense[0], dense[1], dense[2], dense[3], dense[4], dense[5]};
       parts.push_back({j, &weights[j]});
     }
-    const LayerResidents& r = store_.layer_residents(0);
+    const LayerResidents& r = store_.layer_residents(probe.layer());
     const auto of = [](const float* from, int count) { return std::vector<float>(from, from + count); };
     const int d = shape_.hidden;
     const reference::LayerBiases biases = {.query = of(r.query_bias, d),

@@ -26,8 +26,8 @@ std::vector<std::vector<Point>> groups_of(const std::vector<CostKey>& keys) {
   return groups;
 }
 
-Status measure(ComputeProbe& probe, Point& point, int round) {
-  TESSERA_ASSIGN(const Taken taken, probe.run(point.key, round));
+Status measure(ComputeProbe& probe, Point& point) {
+  TESSERA_ASSIGN(const Taken taken, probe.run(point.key));
   point.host.push_back(taken.host);
   if (taken.device) point.device.push_back(*taken.device);
   return {};
@@ -40,12 +40,12 @@ Status measure_group(ComputeProbe& probe, std::vector<Point>& points, Duration b
     return WallClock::instance().now() - start > limit;
   };
   size_t kept = 0;
-  while (kept < points.size() && !(kept > 0 && over({budget.ns / 2}))) TESSERA_TRY(measure(probe, points[kept++], 0));
+  while (kept < points.size() && !(kept > 0 && over({budget.ns / 2}))) TESSERA_TRY(measure(probe, points[kept++]));
   points.resize(kept);
   for (Point& point : points) point.host.clear(), point.device.clear();
   for (int round = 1; round <= kMostRounds; ++round) {
     if (round > kLeastRounds && over(budget)) break;
-    for (Point& point : points) TESSERA_TRY(measure(probe, point, round));
+    for (Point& point : points) TESSERA_TRY(measure(probe, point));
   }
   return {};
 }
@@ -106,7 +106,7 @@ Result<double> drift_of_compute(DeviceId id, const DeviceDescription& device, co
   for (size_t i = 0; i < keys.size(); ++i) {
     std::vector<Point> group{{keys[i], {}, {}}};
     for (int round = 0; round <= kDriftRounds; ++round) {
-      TESSERA_TRY(measure(probe, group[0], round));
+      TESSERA_TRY(measure(probe, group[0]));
       if (round == 0) group[0].host.clear(), group[0].device.clear();
     }
     const double now = summary_of(group[0], overhead_of(group)).estimate.mean.seconds();

@@ -62,14 +62,14 @@ class LoadLoop {
 
 Result<std::vector<double>> compute_times(ComputeProbe& probe, const CostKey& key, Duration until,
                                           std::atomic<bool>& computing) {
-  TESSERA_ASSIGN(Taken first, probe.run(key, 0));  // brings the weights
+  TESSERA_ASSIGN(Taken first, probe.run(key));  // brings the weights
   (void)first;
   std::vector<double> seconds;
   computing = true;
   Status failed;
   for (int round = 1; round <= kMostRounds; ++round) {
     if (round > kLeastRounds && WallClock::instance().now() > until) break;
-    const auto taken = probe.run(key, round);
+    const auto taken = probe.run(key);
     if (!taken.ok()) failed = taken.error();
     if (!failed.ok()) break;
     seconds.push_back(taken->host);

@@ -81,7 +81,7 @@ Status ComputeProbe::hold_rows_and_exit() {
   return {};
 }
 
-Result<Taken> ComputeProbe::run(const CostKey& key, int round) {
+Result<Taken> ComputeProbe::run(const CostKey& key) {
   Task task;
   task.kind = TaskKind::kCompute;
   task.cost = key;
@@ -92,7 +92,7 @@ Result<Taken> ComputeProbe::run(const CostKey& key, int round) {
   o.input = {input_, 0};
   o.output = {output_, 0};
   RowRefs rows;
-  TESSERA_TRY(bind(key, round, task, o, rows));
+  TESSERA_TRY(bind(key, task, o, rows));
   o.workspace = {workspace_, 0};
   o.workspace_bytes = workspace(key).n;
   const Duration start = WallClock::instance().now();
@@ -121,7 +121,7 @@ Result<std::vector<float>> ComputeProbe::output(size_t count) {
   return y;
 }
 
-Status ComputeProbe::bind(const CostKey& key, int round, Task& task, Operands& o, RowRefs& rows) {
+Status ComputeProbe::bind(const CostKey& key, Task& task, Operands& o, RowRefs& rows) {
   if (key.op == Op::kEmbed) {
     const auto count = static_cast<size_t>(key.tokens);
     rows.type = store_.exact_type();
@@ -134,12 +134,13 @@ Status ComputeProbe::bind(const CostKey& key, int round, Task& task, Operands& o
     o.exit = &exit_;
   } else if (key.op == Op::kCombine) {
     o.partials = partials_;
-    o.residents = &store_.layer_residents(round % shape_.layers);
+    o.residents = &store_.layer_residents(static_cast<int>(++turn_ % static_cast<size_t>(shape_.layers)));
   } else {
-    TESSERA_ASSIGN(const LayerWeights* weights, layer_weights(key, round));
+    TESSERA_ASSIGN(const LayerWeights* weights, layer_weights(key));
     o.weights = std::span(weights->slices).first(key.slices);
     o.residents = &store_.layer_residents(weights->layer);
-    task.layer = static_cast<int16_t>(weights->layer);
+    layer_ = weights->layer;
+    task.layer = static_cast<int16_t>(layer_);
     task.slice_set = first_slices(key.slices);
   }
   return {};
@@ -154,8 +155,8 @@ int ComputeProbe::pool_of(const CostKey& key) {
   return level;
 }
 
-// The weights of this round: another layer each time.
-Result<const ComputeProbe::LayerWeights*> ComputeProbe::layer_weights(const CostKey& key, int round) {
+// Another layer each time.
+Result<const ComputeProbe::LayerWeights*> ComputeProbe::layer_weights(const CostKey& key) {
   const int wanted = pool_of(key);
   if (wanted != filled_ || pool_.empty()) {
     pool_.clear();
@@ -163,7 +164,7 @@ Result<const ComputeProbe::LayerWeights*> ComputeProbe::layer_weights(const Cost
     TESSERA_TRY(wanted == kDecodedWeights ? fill_decoded() : fill_coded(level_bits(wanted)));
     filled_ = wanted;
   }
-  return &pool_[static_cast<size_t>(round) % pool_.size()];
+  return &pool_[++turn_ % pool_.size()];
 }
 
 int ComputeProbe::copies(int64_t shard_bytes) const {

@@ -41,9 +41,10 @@ class ComputeProbe {
   ComputeProbe(const DeviceDescription& device, const DeviceBinding& binding, const Store& store);
   // Operands for all of `keys`; once, before any of them runs.
   Status prepare(const std::vector<CostKey>& keys);
-  // Runs one task; the weights are another layer's each round. Weights of one bitwidth are in memory at a time: keys of one
-  // pool come together.
-  Result<Taken> run(const CostKey& key, int round);
+  // Runs one task; its weights are another layer's than the last one's, as in a request. Weights of one bitwidth are in
+  // memory at a time: keys of one pool come together.
+  Result<Taken> run(const CostKey& key);
+  int layer() const { return layer_; }  // of the last task
   // What the last task wrote: its first `count` floats; and what every layer's input starts with.
   Result<std::vector<float>> output(size_t count);
   static std::vector<float> input(size_t count);
@@ -60,8 +61,8 @@ class ComputeProbe {
   static constexpr int kNoWeights = -2, kDecodedWeights = -1;  // else a level of bits
 
   Status hold_rows_and_exit();
-  Status bind(const CostKey& key, int round, Task& task, Operands& o, RowRefs& rows);
-  Result<const LayerWeights*> layer_weights(const CostKey& key, int round);
+  Status bind(const CostKey& key, Task& task, Operands& o, RowRefs& rows);
+  Result<const LayerWeights*> layer_weights(const CostKey& key);
   int copies(int64_t shard_bytes) const;
   Status fill_coded(Bits bits);
   Status fill_decoded();
@@ -72,6 +73,8 @@ class ComputeProbe {
   const ModelShape& shape_;
   DeviceMemory memory_;
   int most_tokens_ = 0;
+  int layer_ = 0;
+  size_t turn_ = 0;
   Buffer* input_ = nullptr;
   Buffer* output_ = nullptr;  // large enough for f64
   Buffer* workspace_ = nullptr;

@@ -56,8 +56,8 @@ class StorageProbe {
   }
 
   // Runs one load and notes what it took.
-  Status measure(LoadKind& kind, int round) {
-    std::vector<ReadRequest> reads = kind.op == Op::kLoadRows ? rows(kind.count) : shards(kind, round);
+  Status measure(LoadKind& kind) {
+    std::vector<ReadRequest> reads = kind.op == Op::kLoadRows ? rows(kind.count) : shards(kind);
     Task task;
     task.kind = TaskKind::kLoad;
     task.cost.op = kind.op;
@@ -78,10 +78,10 @@ class StorageProbe {
   ReadRequest request(const Extent& extent, int64_t at) {
     return {extent.fd, extent.offset, extent.length, {&buffer_, at}, extent.checksum, extent.file};
   }
-  // Another layer each round.
-  std::vector<ReadRequest> shards(const LoadKind& kind, int round) {
+  // Another layer each time, as in a request: what was just read is still in a cache.
+  std::vector<ReadRequest> shards(const LoadKind& kind) {
     std::vector<ReadRequest> reads;
-    const auto layer = static_cast<int16_t>(round % store_.shape().layers);
+    const auto layer = static_cast<int16_t>(++turn_ % store_.shape().layers);
     int64_t at = 0;
     for (int16_t j = 0; j < kind.count; ++j) {
       reads.push_back(request(store_.shard({layer, j}, kind.bits), at));
@@ -104,6 +104,7 @@ class StorageProbe {
   const Store& store_;
   Buffer buffer_;
   int token_ = 0;
+  int turn_ = 0;
 };
 
 // What each row after the first took beyond its bytes.
@@ -132,14 +133,14 @@ Result<StorageFigures> measure_storage(const DeviceBinding& disk, const Store& s
   for (LoadKind& kind : kinds) {
     const bool late = WallClock::instance().now() - start > budget;
     if (late && kind.op == Op::kLoadShards && measured >= kLeastKinds) continue;
-    TESSERA_TRY(probe.measure(kind, 0));
+    TESSERA_TRY(probe.measure(kind));
     ++measured;
   }
   std::erase_if(kinds, [](const LoadKind& kind) { return kind.seconds.empty(); });
   for (LoadKind& kind : kinds) kind.seconds.clear();
   for (int round = 0; round < kMostRounds; ++round) {
     if (round >= kLeastRounds && WallClock::instance().now() - start > budget) break;
-    for (LoadKind& kind : kinds) TESSERA_TRY(probe.measure(kind, round));
+    for (LoadKind& kind : kinds) TESSERA_TRY(probe.measure(kind));
   }
   std::vector<std::pair<double, double>> points;
   for (const LoadKind& kind : kinds) {
@@ -163,7 +164,7 @@ Result<double> drift_of_storage(const DeviceBinding& disk, const Store& store, c
     LoadKind kind{point.op, point.bits, point.count, {}, 0};
     if (kind.op == Op::kLoadShards && (!store.shape().has_bits(kind.bits) || kind.count > store.shape().slices)) return 1.0;
     for (int round = 0; round <= kDriftRounds; ++round) {
-      TESSERA_TRY(probe.measure(kind, round));
+      TESSERA_TRY(probe.measure(kind));
       if (round == 0) kind.seconds.clear();
     }
     off.push_back(std::fabs(median(kind.seconds) / point.taken.estimate.mean.seconds() - 1));
