@@ -4,10 +4,11 @@
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 dir=$(mkdir -p "$1" && cd "$1" && pwd)
-[ -f "$dir/.complete" ] && exit 0
 packages="libtbb-dev libtbb12 libtbbmalloc2 libtbbbind-2-5 liburing-dev liburing2 libeigen3-dev libhwy-dev libhwy1 libspdlog-dev
  libspdlog1.10 libfmt-dev libfmt9 libcli11-dev nlohmann-json3-dev libtomlplusplus-dev libtomlplusplus3 libxxhash-dev libxxhash0
- libutf8proc-dev libutf8proc2 libgtest-dev libgmock-dev libbenchmark-dev libbenchmark1debian libhwloc15 libudev1 libnuma1"
+ libutf8proc-dev libutf8proc2 libgtest-dev libgmock-dev libbenchmark-dev libbenchmark1debian libhwloc15 libudev1 libnuma1
+ opencl-headers opencl-c-headers"
+[ "$(cat "$dir/.complete" 2>/dev/null)" = "$packages" ] && exit 0
 echo "aarch64-sysroot: unpacking arm64 development packages into build/aarch64-sysroot" >&2
 private=$dir/.apt
 . "$here/private-apt.sh"
@@ -19,4 +20,4 @@ known=$(for p in $packages; do apt-cache "${apt_options[@]}" show "$p" >/dev/nul
 (cd "$private" && apt-get -qq "${apt_options[@]}" download $known)
 for deb in "$private"/*.deb; do dpkg-deb -x "$deb" "$dir"; done
 rm -rf "$private"
-touch "$dir/.complete"
+printf '%s\n' "$packages" >"$dir/.complete"
