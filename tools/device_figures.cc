@@ -115,9 +115,12 @@ std::vector<DeviceFigure> device_figures(const Machine& machine, const ModelShap
     const DeviceDescription& device = machine.platform.devices[d];
     const auto id = static_cast<DeviceId>(d);
     if (!device.available) continue;
-    if (device.kind == DeviceKind::kStorage) {
+    if (device.kind == DeviceKind::kStorage)
       for (const Bytes bytes : {kib(4), kib(64), mib(1)}) figures.push_back(load_figure(machine, id, bytes));
-    } else if (computes(device.kind)) {
+    if (device.kind == DeviceKind::kLink || device.own_buffers)
+      for (const bool to_host : {false, true})
+        for (const Bytes bytes : {kib(64), mib(1)}) figures.push_back(transfer_figure(machine, id, bytes, to_host));
+    if (computes(device.kind)) {
       for (const Bits bits : shape.bitwidths)
         if (bits == shape.bitwidths.front() || bits == 6 || bits == kExact)
           figures.push_back(layer_figure(machine, id, shape, bits));
