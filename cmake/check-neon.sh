@@ -9,5 +9,5 @@ set -euo pipefail
   neon { all++ }
   END {
     printf "neon: %d fmla of 4 floats, %d fmadd of one, in %d instructions of N_NEON\n", fmla, scalar, all
-    exit !(fmla >= 100 && fmla > 10 * scalar)
+    exit !(fmla >= 60 && fmla > 4 * scalar)
   }'
