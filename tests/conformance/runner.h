@@ -129,6 +129,7 @@ Finding for_all_weights(const Subject& s, Op op, Visit visit) {
     for (const int bits : {1, 2, 3, 4, 5, 6, 7, 8, static_cast<int>(kExact)})
       for (const WeightForm form : {WeightForm::kCoded, WeightForm::kDecoded})
         for (const std::vector<int>& slices : slice_sets(layer)) {
+          if (f.failures.size() >= Finding::kMost) return f;
           Runner runner(s, f, layer);
           const Weights weights = testing::weights_of(layer, slices, static_cast<Bits>(bits), form);
           if (!runner.supports(op, 33, weights)) continue;

@@ -48,8 +48,9 @@ std::vector<std::string>& refused_libraries();
 struct Finding {
   std::vector<std::string> failures;
   std::optional<std::string> skipped;  // why there was nothing to check
+  static constexpr size_t kMost = 5;   // failures that are told
   void expect(bool holds, const std::string& otherwise) {
-    if (!holds && failures.size() < 5) failures.push_back(otherwise);
+    if (!holds && failures.size() < kMost) failures.push_back(otherwise);
   }
   void expect(const Status& status, const std::string& what) {
     expect(status.ok(), status.ok() ? "" : what + ": " + status.error().message);

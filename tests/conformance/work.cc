@@ -146,7 +146,7 @@ void DeviceMemory::copy_out(MemoryRef from, void* to, int64_t bytes) {
 
 Status perform(const Subject& subject, Task task, Operands operands) {
   DeviceMemory scratch(subject);
-  if (operands.shape != nullptr) {
+  if (operands.shape != nullptr && !operands.workspace) {
     const int64_t bytes = subject.backend->estimate(subject.device, task.cost, *operands.shape).workspace.n;
     if (bytes > 0) operands.workspace = scratch.empty(bytes);
     operands.workspace_bytes = bytes;

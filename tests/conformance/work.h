@@ -38,7 +38,7 @@ class DeviceMemory {
   Status status_;
 };
 
-// Submits and waits to the end, with the workspace that estimate() asks for.
+// Submits and waits to the end; with the workspace that estimate() asks for where `operands` bring none.
 Status perform(const Subject& subject, Task task, Operands operands);
 
 // A valid task with its operands: a load for storage, a layer for what computes, a transfer for a link, an empty layer for
