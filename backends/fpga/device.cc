@@ -143,7 +143,7 @@ Status Device::judge(WorkerProcess& worker, Passage passage, const Reply& reply,
   if (passage == Passage::kLate) {
     const std::string why = "its worker did not answer within " + std::to_string(limit.count()) + " ms and was ended";
     keeper_.give_up(worker, why);
-    return error(ErrorCode::kDevice, task, why);
+    return error(ErrorCode::kDevice, task, keeper_.cause(worker) + "; the next task starts another");
   }
   if (passage == Passage::kGone)
     return error(ErrorCode::kDevice, task, keeper_.cause(worker) + "; the next task starts another worker");
@@ -153,8 +153,8 @@ Status Device::judge(WorkerProcess& worker, Passage passage, const Reply& reply,
     case Outcome::kNoMemory:
       return error(ErrorCode::kDevice, task, "no room on the device: " + std::string(reply.text) + "; give it less");
     case Outcome::kLate:
-      return error(ErrorCode::kDevice, task,
-                   std::string(reply.text) + "; its worker was ended, the next task starts another");
+      keeper_.give_up(worker, reply.text);
+      return error(ErrorCode::kDevice, task, keeper_.cause(worker) + "; its worker was ended, the next task starts another");
     case Outcome::kRefused:
     case Outcome::kFailed:
       break;

@@ -52,6 +52,9 @@ std::shared_ptr<WorkerProcess> Keeper::running() const {
 
 Result<std::shared_ptr<WorkerProcess>> Keeper::worker(Moment deadline) {
   std::unique_lock lock(mutex_);
+  // One that has died is of no use, even before watch() has seen it.
+  const std::shared_ptr<WorkerProcess> dead = current_ != nullptr && current_->has_ended() ? current_ : nullptr;
+  if (dead != nullptr) changed_.wait_until(lock, deadline, [&] { return current_ != dead || stop_; });
   if (current_ != nullptr) return current_;
   wanted_ = true;
   changed_.notify_all();

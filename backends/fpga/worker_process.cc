@@ -10,6 +10,7 @@
 #include <vector>
 
 #include <fcntl.h>
+#include <poll.h>
 #include <spawn.h>
 #include <sys/socket.h>
 #include <sys/statvfs.h>
@@ -197,6 +198,11 @@ Passage WorkerProcess::call_locked(Channel channel, Request request, int fd, Mom
   request.sequence = ++line.sequence;
   const Passage sent = send_request(line.socket, request, fd);
   return sent == Passage::kOk ? receive_reply(line.socket, handle_, request.sequence, deadline, reply) : sent;
+}
+
+bool WorkerProcess::has_ended() const {
+  pollfd end = {handle_, POLLIN, 0};
+  return ::poll(&end, 1, 0) > 0;
 }
 
 // Its group is its session's: the device model dies with it. The id is not given anew before end() has reaped it.

@@ -39,6 +39,7 @@ class WorkerProcess {
   // One request at a time on a channel; others wait for it.
   Passage run(Channel channel, std::span<const Step> steps, std::chrono::milliseconds limit, Moment deadline, Reply* reply);
   Passage call(Channel channel, Request request, int fd, Moment deadline, Reply* reply);
+  bool has_ended() const;
   // Kills the worker and what it has started. Any thread; end() must still be called.
   void kill() const;
   // Reaps it, removes what it left, and says how it ended.

@@ -11,6 +11,7 @@
 
 #include <poll.h>
 #include <sys/prctl.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "backends/fpga/protocol.h"
@@ -78,6 +79,14 @@ void take_over_signals() {
   action.sa_sigaction = &on_child;
   action.sa_flags = SA_SIGINFO | SA_NOCLDSTOP | SA_RESTART;
   ::sigaction(SIGCHLD, &action, nullptr);
+}
+
+// The model is the only other process of the session. A card's worker has none.
+void end_model() {
+  reset(SIGCHLD);
+  ignore(SIGTERM);
+  ::kill(0, SIGTERM);
+  while (::waitpid(-1, nullptr, 0) > 0 || errno == EINTR) {}
 }
 
 }  // namespace tessera::fpga

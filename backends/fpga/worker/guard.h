@@ -18,4 +18,7 @@ void watch_backend(const std::string& run_folder);
 // so, instead of XRT's kill(0, SIGTERM) and exit(1).
 void take_over_signals();
 
+// Before this process leaves in order: ends the device model and reaps it.
+void end_model();
+
 }  // namespace tessera::fpga

@@ -34,7 +34,7 @@ class Server {
     if (mailbox == MAP_FAILED) throw std::bad_alloc();
     steps_ = static_cast<const Step*>(mailbox);
   }
-  // Until the backend quits or is gone.
+  // Until the backend quits.
   void serve();
 
  private:
@@ -87,7 +87,8 @@ void Server::serve() {
   for (;;) {
     int fd = -1;
     const auto request = receive_request(socket_, &fd);
-    if (!request) return;
+    // The backend is gone: watch_backend() ends the session, and this thread must not end the process before that.
+    while (!request) ::pause();
     Reply reply = answer(*request, fd);
     reply.sequence = request->sequence;
     send_reply(socket_, reply);
@@ -131,7 +132,7 @@ int run(int argc, char** argv) {
     ::_exit(kExitNoDevice);
   }
   std::fflush(stdout);
-  // The backend ends the session, the device model with it, once this process has left.
+  end_model();
   ::_exit(kExitQuit);
 }
 
