@@ -33,6 +33,13 @@ Status measure(ComputeProbe& probe, Point& point) {
   return {};
 }
 
+// Enough: the interval of the median is narrow, and as sure as intervals are asked to be.
+bool settled(const Point& point) {
+  constexpr size_t kLeast = 6;
+  constexpr double kNarrow = 0.03;
+  return point.host.size() >= kLeast && summarise(point.host).half_width <= kNarrow;
+}
+
 // A round in advance, not counted (page faults, threads, kernels that a driver compiles). What a slow machine has no time
 // for is left to extrapolation: points come by tokens, ascending.
 Status measure_group(ComputeProbe& probe, std::vector<Point>& points, Duration budget) {
@@ -45,7 +52,8 @@ Status measure_group(ComputeProbe& probe, std::vector<Point>& points, Duration b
   for (Point& point : points) point.host.clear(), point.device.clear();
   for (int round = 1; round <= kMostRounds; ++round) {
     if (round > kLeastRounds && over(budget)) break;
-    for (Point& point : points) TESSERA_TRY(measure(probe, point));
+    for (Point& point : points)
+      if (!settled(point)) TESSERA_TRY(measure(probe, point));
   }
   return {};
 }
