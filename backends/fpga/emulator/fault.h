@@ -16,7 +16,7 @@ enum class FaultKind : uint8_t { kNone, kHang, kCrash, kExit, kStop, kSlow, kSil
 struct Fault {
   FaultKind kind = FaultKind::kNone;
   std::string kernel;  // empty: any
-  uint64_t at = 1;     // the call of that kernel, counted from 1
+  uint64_t at = 1;     // the call of that kernel, counted from 1; 0: each
   uint64_t life = 1;   // the device's process, counted from 1 for the first of a backend; 0: each
 };
 
@@ -32,7 +32,7 @@ class FaultPlan {
   FaultKind next(std::string_view kernel) {
     if (!here_ || fault_.kind == FaultKind::kNone || (!fault_.kernel.empty() && fault_.kernel != kernel))
       return FaultKind::kNone;
-    return ++seen_ == fault_.at ? fault_.kind : FaultKind::kNone;
+    return ++seen_ == fault_.at || fault_.at == 0 ? fault_.kind : FaultKind::kNone;
   }
 
  private:
