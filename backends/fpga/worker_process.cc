@@ -129,17 +129,18 @@ Status WorkerProcess::spawn(const WorkerPlan& plan) {
       plan.worker,          plan.emulated ? "emulated" : "card", plan.xclbin,          run_folder_,
       plan.emulator_folder, std::to_string(plan.index),          std::to_string(life_)};
   std::vector<std::string> environment = worker_environment();
-  const int failed = ::posix_spawn(&pid_, plan.worker.c_str(), &actions, &attributes, pointers(arguments).data(),
+  pid_t pid = -1;
+  const int failed = ::posix_spawn(&pid, plan.worker.c_str(), &actions, &attributes, pointers(arguments).data(),
                                    pointers(environment).data());
   posix_spawn_file_actions_destroy(&actions);
   posix_spawnattr_destroy(&attributes);
   for (const int fd : mailboxes) ::close(fd);
   for (Line& line : lines_) ::close(std::exchange(line.worker_socket, -1));
   if (failed != 0) {
-    pid_ = -1;
     return Error{ErrorCode::kUnavailable, plan.worker + ": " + std::error_code(failed, std::generic_category()).message()};
   }
-  handle_ = static_cast<int>(::syscall(SYS_pidfd_open, pid_, 0));
+  pid_ = pid;
+  handle_ = static_cast<int>(::syscall(SYS_pidfd_open, pid, 0));
   if (handle_ < 0) return Error{ErrorCode::kUnavailable, "no pidfd: " + reason() + "; it needs Linux 5.3"};
   return {};
 }
@@ -207,6 +208,7 @@ bool WorkerProcess::has_ended() const {
 
 // Its group is its session's: the device model dies with it. The id is not given anew before end() has reaped it.
 void WorkerProcess::kill() const {
+  const std::lock_guard lock(ending_);
   if (pid_ <= 0) return;
   ::kill(-pid_, SIGKILL);
   ::kill(pid_, SIGKILL);
@@ -215,11 +217,15 @@ void WorkerProcess::kill() const {
 std::string WorkerProcess::end() {
   if (pid_ <= 0) return "its worker has ended";
   siginfo_t info{};
+  const auto id = static_cast<id_t>(pid_.load());
   // Seen, not reaped: its id, and its group's, stay its own until the group is gone.
-  while (::waitid(P_PID, static_cast<id_t>(pid_), &info, WEXITED | WNOWAIT) != 0 && errno == EINTR) {}
-  ::kill(-pid_, SIGKILL);
-  while (::waitid(P_PID, static_cast<id_t>(pid_), &info, WEXITED) != 0 && errno == EINTR) {}
-  pid_ = -1;
+  while (::waitid(P_PID, id, &info, WEXITED | WNOWAIT) != 0 && errno == EINTR) {}
+  {
+    const std::lock_guard lock(ending_);
+    ::kill(-pid_, SIGKILL);
+    while (::waitid(P_PID, id, &info, WEXITED) != 0 && errno == EINTR) {}
+    pid_ = -1;
+  }
   const std::string words = last_words();
   std::error_code ignored;
   std::filesystem::remove_all(run_folder_, ignored);

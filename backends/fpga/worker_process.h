@@ -2,6 +2,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <memory>
 #include <mutex>
 #include <span>
@@ -64,7 +65,8 @@ class WorkerProcess {
   uint64_t life_ = 0;
   std::string run_folder_;
   std::string device_name_;
-  pid_t pid_ = -1;
+  mutable std::mutex ending_;  // of pid_, between kill() and end()
+  std::atomic<pid_t> pid_ = -1;
   int handle_ = -1;
 };
 

@@ -9,7 +9,7 @@ namespace {
 
 // kds_sw_emu=false: the scheduler inside libxrt_coreutil, 3 times faster than the shim's. polling_throttle: microseconds
 // between polls for an end. No comments behind values: they would become part of them.
-constexpr char kIni[] = "[Runtime]\nkds_sw_emu=false\npolling_throttle=20\n";
+constexpr char kIni[] = "[Runtime]\nkds_sw_emu=false\npolling_throttle=50\n";
 // Keys as XRT reads them (OclFreqency really has that spelling).
 constexpr char kDevices[] =
     R"({"Version": {"FileVersion": "2.0"}, "Platform": {"UnifiedPlatform": "true", "ExpandedPR": "false", "Boards": [
