@@ -50,11 +50,11 @@ void unpack(global const uchar* base, const Matrix* m, local const float* dictio
       const ulong at = (row + k) * PANEL + half_row;
       global const uchar* from = base + m->indices;
       if (m->type == TYPE_F32) {
-        v = vload8(0, (global const float*)from + at);
+        v = vload8(at / 8, (global const float*)from);
       } else if (m->type == TYPE_F16) {
-        v = vload_half8(0, (global const half*)from + at);
+        v = vload_half8(at / 8, (global const half*)from);
       } else if (m->type == TYPE_BF16) {
-        v = as_float8(convert_uint8(vload8(0, (global const ushort*)from + at)) << 16);
+        v = as_float8(convert_uint8(vload8(at / 8, (global const ushort*)from)) << 16);
       } else {
         v = 0.0f;
       }
@@ -188,9 +188,9 @@ kernel __attribute__((reqd_work_group_size(GM, GN, 1))) void KERNEL(
 #if REDUCE
 #define ADD(r)                                                                          \
   {                                                                                     \
-    const int16 fits = isless(fabs(acc##r), GRID_LIMIT);                                \
+    const int16 fits = isless(fabs(acc##r), (float16)(GRID_LIMIT));                     \
     sum##r += GRID16(acc##r);                                                           \
-    if (!all(fits)) sum##r = select((long16)POISON, sum##r, convert_long16(fits));      \
+    if (!all(fits)) sum##r = select((long16)(POISON), sum##r, convert_long16(fits));      \
   }
     EACH_ROW(ADD)
 #undef ADD

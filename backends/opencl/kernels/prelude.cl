@@ -61,7 +61,7 @@ long grid_to_f64(long sum) {
   if (POISONED(sum)) return 0x7ff8000000000000L;
   if (sum == 0) return 0;
   const ulong sign = sum < 0 ? 1UL << 63 : 0;
-  ulong m = sum < 0 ? (ulong)-sum : (ulong)sum;
+  ulong m = abs(sum);
   const int top = 63 - (int)clz(m);  // the leading bit
   if (top <= 52) {
     m <<= 52 - top;
