@@ -57,7 +57,7 @@ std::string memory_text(const DeviceDescription& device, const Platform& platfor
   return platform.memories[device.memory].name + (capacity == kUnlimited ? "" : " " + to_string(capacity));
 }
 
-// The cells of one device's row; the last one, "why", is as long as it is.
+// The cells of one device's row; the last one, "why", is as long as it is, or not there.
 std::vector<std::string> row(const DeviceDescription& device, const Platform& platform, const std::string& calibrated) {
   std::string state = device.available ? "available" : "not here";
   if (device.emulated) state += ", emulated";
@@ -76,7 +76,6 @@ std::vector<std::string> row(const DeviceDescription& device, const Platform& pl
 
 void print_details(const DeviceDescription& device, const std::vector<DeviceFigure>& figures) {
   for (const auto& [name, value] : device.properties) std::printf("         %s: %s\n", name.c_str(), value.c_str());
-  if (computes(device.kind) && device.available) std::printf("         threads: %d\n", device.threads);
   for (const DeviceFigure& figure : figures)
     if (figure.device == device.name) std::printf("         %s\n", figure_line(figure).c_str());
 }
@@ -90,16 +89,18 @@ void print_table(const Platform& platform, const std::string& calibrated, const 
   for (const auto& cells_of_row : rows)
     for (size_t c = 0; c < cells_of_row.size(); ++c) widths[c] = std::max(widths[c], cells(cells_of_row[c]));
   for (size_t r = 0; r < rows.size(); ++r) {
+    while (rows[r].back().empty()) rows[r].pop_back();
     std::string line;
-    for (size_t c = 0; c + 1 < rows[r].size(); ++c) {
+    for (size_t c = 0; c < rows[r].size(); ++c) {
       const bool state = r > 0 && c == 3;
       const Paint as = r == 0   ? Paint::kDim
                        : c == 0 ? Paint::kBold
                        : !state ? Paint::kPlain
                                 : (platform.devices[r - 1].available ? Paint::kGood : Paint::kWarn);
-      line += paint(as, pad(rows[r][c], widths[c])) + "  ";
+      const bool last = c + 1 == rows[r].size();
+      line += paint(as, last ? rows[r][c] : pad(rows[r][c], widths[c])) + (last ? "\n" : "  ");
     }
-    std::printf("%s%s\n", line.c_str(), r == 0 ? paint(Paint::kDim, rows[r].back()).c_str() : rows[r].back().c_str());
+    std::fputs(line.c_str(), stdout);
     if (r > 0) print_details(platform.devices[r - 1], figures);
   }
 }

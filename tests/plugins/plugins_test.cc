@@ -56,11 +56,12 @@ TEST(Plugins, APolicyIsListedWithItsFileAndDecides) {
 }
 
 TEST(Plugins, ABackendsDeviceIsListedWithItsReason) {
-  const ToolRun list = tessera({"devices", "--model", tiny_store(), "--format", "json"}, with(built("absent")));
+  const ToolRun list = tessera({"backends", "--format", "json"}, with(built("absent")));
   ASSERT_EQ(list.code, 0) << list.err;
-  const nlohmann::json device = named(list.json()["devices"], "absent0");
-  EXPECT_EQ(device["available"], false);
-  EXPECT_EQ(device["why"], "no such card in any slot");
+  const nlohmann::json backend = named(list.json()["backends"], "absent");
+  EXPECT_EQ(backend["source"], built("absent"));
+  EXPECT_EQ(backend["devices"][0]["available"], false);
+  EXPECT_EQ(backend["devices"][0]["why"], "no such card in any slot");
   EXPECT_EQ(list.json()["plugins"][0]["backends"][0], "absent");
   EXPECT_THAT(tessera({"backends"}, with(built("absent"))).out, HasSubstr(built("absent") + ": absent0 (npu) unavailable"));
 }
