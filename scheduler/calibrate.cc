@@ -150,15 +150,20 @@ class Calibrator {
     if (options_.quiet) return;
     std::string names;
     for (const DeviceId id : missing) names += (names.empty() ? "" : ", ") + device(id).name;
-    std::fprintf(stderr, "calibrating this machine (%s), once (about a second)\n", names.c_str());
+    const bool plain = std::all_of(missing.begin(), missing.end(), [&](DeviceId id) {
+      return device(id).kind == DeviceKind::kCpu || device(id).kind == DeviceKind::kStorage;
+    });
+    std::fprintf(stderr, "calibrating this machine (%s), once (%s)\n", names.c_str(),
+                 plain ? "about a second" : "seconds; the first time, drivers compile kernels, too");
   }
 
-  // A quarter of the time for storage, the rest shared by the other devices.
+  // A quarter of the time for storage, the rest shared by CPUs. Accelerators, which nobody has by default, take as much
+  // each: their drivers' times spread more.
   Duration share_of(DeviceId id) const {
-    int64_t disks = 0;
-    for (DeviceId d = 0; d < count(); ++d) disks += device(d).kind == DeviceKind::kStorage;
-    if (device(id).kind == DeviceKind::kStorage) return {options_.budget.ns / 4 / disks};
-    return {options_.budget.ns * 3 / 4 / std::max<int64_t>(1, count() - disks)};
+    if (device(id).kind != DeviceKind::kStorage && device(id).kind != DeviceKind::kCpu) return options_.budget;
+    int64_t alike = 0;
+    for (DeviceId d = 0; d < count(); ++d) alike += device(d).kind == device(id).kind ? 1 : 0;
+    return {options_.budget.ns * (device(id).kind == DeviceKind::kStorage ? 1 : 3) / 4 / alike};
   }
 
   Status measure(DeviceId id) {
@@ -202,7 +207,7 @@ class Calibrator {
     if (fresh.tuning.empty()) {
       TESSERA_ASSIGN(fresh.tuning, binding(id).backend->tune(binding(id).device, store_.shape()));
     }
-    std::vector<CostKey> keys = calibration::keys_of(id, binding(id), store_.shape(), wants_parts());
+    std::vector<CostKey> keys = calibration::keys_of(id, device(id).kind, binding(id), store_.shape(), wants_parts());
     std::erase_if(keys, [&](const CostKey& key) { return !fresh.points.empty() && !calibration::is_of_parts(key.op); });
     TESSERA_ASSIGN(const auto points, calibration::measure_compute(device(id), binding(id), store_, keys, budget));
     fresh.points.insert(fresh.points.end(), points.begin(), points.end());

@@ -40,18 +40,26 @@ bool settled(const Point& point) {
   return point.host.size() >= kLeast && summarise(point.host).half_width <= kNarrow;
 }
 
-// A round in advance, not counted (page faults, threads, kernels that a driver compiles). What a slow machine has no time
-// for is left to extrapolation: points come by tokens, ascending.
-Status measure_group(ComputeProbe& probe, std::vector<Point>& points, Duration budget) {
-  const auto over = [start = WallClock::instance().now()](Duration limit) {
-    return WallClock::instance().now() - start > limit;
-  };
+// Runs each point once in advance (page faults, threads, kernels that a driver compiles: not counted), and drops those that
+// a slow device has no time for: what they cost is left to extrapolation. Points come by tokens, ascending.
+Status warm_up(ComputeProbe& probe, std::vector<Point>& points, Duration budget) {
+  constexpr double kSlow = 0.02;  // seconds; what took longer may have been a compiler
+  double ahead = 0;
   size_t kept = 0;
-  while (kept < points.size() && !(kept > 0 && over({budget.ns / 2}))) TESSERA_TRY(measure(probe, points[kept++]));
+  for (; kept < points.size() && (kept == 0 || ahead * kLeastRounds <= 2 * budget.seconds()); ++kept) {
+    TESSERA_ASSIGN(Taken taken, probe.run(points[kept].key));
+    if (taken.host > kSlow) { TESSERA_ASSIGN(taken, probe.run(points[kept].key)); }
+    ahead += taken.host;
+  }
   points.resize(kept);
-  for (Point& point : points) point.host.clear(), point.device.clear();
+  return {};
+}
+
+Status measure_group(ComputeProbe& probe, std::vector<Point>& points, Duration budget) {
+  TESSERA_TRY(warm_up(probe, points, budget));
+  const Duration start = WallClock::instance().now();
   for (int round = 1; round <= kMostRounds; ++round) {
-    if (round > kLeastRounds && over(budget)) break;
+    if (round > kLeastRounds && WallClock::instance().now() - start > budget) break;
     for (Point& point : points)
       if (!settled(point)) TESSERA_TRY(measure(probe, point));
   }

@@ -42,7 +42,10 @@ std::vector<int> slice_counts(const ModelShape& shape) {
 
 bool is_of_parts(Op op) { return op == Op::kCombine || op == Op::kAttentionPart || op == Op::kFfnPart; }
 
-std::vector<CostKey> keys_of(DeviceId id, const DeviceBinding& binding, const ModelShape& shape, bool parts) {
+std::vector<CostKey> keys_of(DeviceId id, DeviceKind kind, const DeviceBinding& binding, const ModelShape& shape,
+                             bool parts) {
+  // On cores, what decoding adds hardly depends on T; elsewhere coded and decoded weights may take other kernels.
+  const auto coded_at = [kind](int t) { return t == 16 || t == 128 || (kind != DeviceKind::kCpu && t != 512); };
   std::vector<CostKey> keys;
   const auto want = [&](const CostKey& key) {
     if (binding.backend->supports(binding.device, key, shape).yes) keys.push_back(key);
@@ -52,7 +55,7 @@ std::vector<CostKey> keys_of(DeviceId id, const DeviceBinding& binding, const Mo
       if (t == 8 || t == 128 || (op == Op::kEmbed && t == 512)) want(plain_key(id, op, t));
     for (int m : slice_counts(shape)) {
       want(sliced_key(id, Op::kLayer, t, m, kExact, true));
-      if (t != 16 && t != 128) continue;  // what decoding adds does not depend on T
+      if (!coded_at(t)) continue;
       for (Bits b : shape.bitwidths) want(sliced_key(id, Op::kLayer, t, m, b, false));
     }
     if (!parts || (t != 16 && t != 64 && t != 128)) continue;

@@ -1,4 +1,5 @@
 // Makes cost models of what was measured; a device's transfers have a direction each.
+#include <algorithm>
 #include <utility>
 
 #include "framework/cost_model_learned.h"
@@ -20,6 +21,35 @@ class GuessModel final : public CostModel {
  private:
   const CostBook::Guess guess_;
   LearnedRatios learned_;
+};
+
+// A table adds to decoded layers what coded ones took above them at a few token counts; where that is less than nothing and
+// figures are noisy, the sum could vanish. A layer never costs less than a share of the decoded one.
+class FlooredTable final : public CostModel {
+ public:
+  FlooredTable(const ModelShape& shape, const std::vector<CostPoint>& points)
+      : table_(make_table(shape, points)),
+        decoded_(std::any_of(points.begin(), points.end(), [](const CostPoint& p) { return p.key.decoded; })) {}
+  std::string_view kind() const override { return table_->kind(); }
+  Estimate estimate(const CostKey& key) const override {
+    Estimate e = table_->estimate(key);
+    if (!decoded_ || key.op != Op::kLayer || key.decoded) return e;
+    CostKey base = key;
+    base.decoded = true;
+    const int64_t least = table_->estimate(base).mean.ns * 2 / 5;
+    if (e.mean.ns >= least) return e;
+    e.p95.ns += least - e.mean.ns;
+    e.mean.ns = least;
+    e.provenance = Provenance::kGuessed;
+    return e;
+  }
+  bool observe(const CostKey& key, Duration measured) override { return table_->observe(key, measured); }
+  std::vector<LearnedWindow> learned() const override { return table_->learned(); }
+  void restore(const std::vector<LearnedWindow>& windows) override { table_->restore(windows); }
+
+ private:
+  const std::unique_ptr<CostModel> table_;
+  const bool decoded_;
 };
 
 // Computes by one model, transfers to the device and to the host by one each.
@@ -62,7 +92,7 @@ std::unique_ptr<CostModel> make_model(const ModelShape& shape, const DeviceFigur
   if (figures.storage) return make_regression(figures.storage->fit, figures.storage->per_read);
   std::vector<CostPoint> points;
   for (const ComputePoint& p : figures.points) points.push_back({p.key, p.taken.estimate});
-  if (!figures.transfers) return points.empty() ? nullptr : make_table(shape, points);
+  if (!figures.transfers) return points.empty() ? nullptr : std::make_unique<FlooredTable>(shape, points);
   const auto moves = [&](const std::optional<PowerFit>& fit) -> std::unique_ptr<CostModel> {
     if (fit) return make_regression(*fit, figures.transfers->per_move);
     return std::make_unique<GuessModel>(guess);
@@ -71,7 +101,7 @@ std::unique_ptr<CostModel> make_model(const ModelShape& shape, const DeviceFigur
   if (points.empty())
     computes = std::make_unique<GuessModel>(guess);
   else
-    computes = make_table(shape, points);
+    computes = std::make_unique<FlooredTable>(shape, points);
   return std::make_unique<MovingModel>(std::move(computes), moves(figures.transfers->to_device),
                                        moves(figures.transfers->to_host));
 }

@@ -88,7 +88,7 @@ int calibrate_command(int argc, const char* const* argv) {
   app.add_option("--devices", flags.machine.devices, "Devices to measure (default: all)")
       ->delimiter(',')
       ->type_name("A,B|all")
-      ->expected(1)
+      ->expected(1, 255)
       ->allow_extra_args(false);
   app.add_flag("--again", flags.again, "Measure all of them anew, drifted or not");
   add_bandwidth_flag(app, flags.machine);

@@ -1,4 +1,6 @@
 // Tests the statistics of figures, the sanity check, and the cost models made of them.
+#include <tuple>
+
 #include <gtest/gtest.h>
 
 #include "scheduler/calibrate_parts.h"
@@ -85,6 +87,23 @@ TEST(CalibrationSanity, KnowsHowFastBytesCanMove) {
     EXPECT_EQ(figures.doubts.size(), 1u) << rate;
     EXPECT_FALSE(figures.storage) << "the backend's own estimate answers";
   }
+}
+
+TEST(CalibrationModel, NeverLetsNoiseMakeALayerFree) {
+  calibration::DeviceFigures figures;
+  for (const auto& [tokens, decoded_us, coded_us] : {std::tuple{8, 300, 0}, {16, 900, 400}, {128, 2000, 1900}}) {
+    calibration::ComputePoint p = point(tokens, microseconds(decoded_us));
+    p.key.decoded = true;
+    figures.points.push_back(p);
+    p = point(tokens, microseconds(coded_us));
+    p.key.bits[bits_level(4)] = 4;
+    if (coded_us > 0) figures.points.push_back(p);
+  }
+  const auto model = calibration::make_model(some_shape(), figures, {});
+  CostKey key = figures.points[2].key;
+  EXPECT_EQ(model->estimate(key).mean, microseconds(400)) << "what was measured stays";
+  key.tokens = 8;
+  EXPECT_EQ(model->estimate(key).mean, microseconds(120)) << "300 us decoded, less 500";
 }
 
 TEST(CalibrationModel, AnswersByGuessWhereADirectionWasDoubted) {
