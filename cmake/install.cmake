@@ -10,15 +10,10 @@ install(DIRECTORY configs/platforms configs/models DESTINATION share/tessera/con
 
 # Headers: the contracts, what they stand on, and what embeds. Those that need another library's headers stay here.
 set(headers include/tessera)
-install(DIRECTORY framework DESTINATION ${headers} FILES_MATCHING PATTERN "*.h")
+install(DIRECTORY framework shards scheduler DESTINATION ${headers} FILES_MATCHING PATTERN "*.h"
+        PATTERN parse_json.h EXCLUDE)
 install(DIRECTORY policies/parts DESTINATION ${headers}/policies FILES_MATCHING PATTERN "*.h")
-foreach(header shards/store.h shards/shard_format.h shards/flat_codec.h shards/codec_elements.h shards/hash.h
-               shards/tokenizer.h shards/accuracy_profile.h shards/graph_builder.h shards/dataset.h
-               scheduler/session.h scheduler/cost_book.h scheduler/request_margins.h scheduler/calibrate.h
-               scheduler/plugins.h configs/loader.h configs/units.h)
-  get_filename_component(room ${header} DIRECTORY)
-  install(FILES ${header} DESTINATION ${headers}/${room})
-endforeach()
+install(FILES configs/loader.h configs/units.h DESTINATION ${headers}/configs)
 
 set(package lib/cmake/tessera)
 install(EXPORT tesseraTargets NAMESPACE tessera:: DESTINATION ${package})
