@@ -156,6 +156,70 @@ TEST_F(ConfigFile, TheRaspberryPiReadsAndComputesAtPublishedRates) {
   EXPECT_NEAR(machine->costs->estimate(layer_key(128, 12, kExact, true)).mean.ms(), flop / 60.5e6, 1);
 }
 
+CostKey transfer_key(DeviceId device, int64_t bytes, bool to_host, int copies = 0) {
+  CostKey key;
+  key.device = device;
+  key.op = Op::kTransfer;
+  key.bytes = bytes;
+  key.to_host = to_host;
+  key.reads = static_cast<uint8_t>(copies);
+  return key;
+}
+
+TEST_F(ConfigFile, TheTrioBoardHasDevicesWithMemoriesOfTheirOwnBehindLinks) {
+  const ModelShape shape = load_shape(kConfigs + "models/bert-base.toml").value();
+  const auto machine = load_platform(kConfigs + "platforms/trio-board.toml", shape);
+  ASSERT_TRUE(machine.ok()) << machine.error().message;
+  const Platform& platform = machine->platform;
+  for (const char* name : {"gpu0", "fpga0"}) {
+    const DeviceId device = *platform.find(name);
+    const DeviceDescription& d = platform.devices[device];
+    EXPECT_TRUE(d.own_buffers && !d.host_visible && !d.shared_with_host) << name;
+    EXPECT_EQ(platform.memories[d.memory].name, name);
+    EXPECT_EQ(platform.space(device), device);
+    const DeviceId link = platform.link_of(device);
+    EXPECT_EQ(platform.devices[link].name, std::string(name) + ".link");
+    EXPECT_EQ(platform.devices[link].kind, DeviceKind::kLink);
+    EXPECT_EQ(platform.devices[link].memory, d.memory);
+    // Activations cross on the device's own lane, at the link's figures, whatever its arithmetic is like.
+    EXPECT_EQ(machine->costs->estimate(transfer_key(device, 1'000'000, false)).mean,
+              machine->costs->estimate(transfer_key(link, 1'000'000, false)).mean);
+  }
+  EXPECT_FALSE(platform.devices[*platform.find("cpu0")].own_buffers);
+  const DeviceId fpga = *platform.find("fpga0");
+  EXPECT_EQ(machine->costs->estimate(transfer_key(fpga, 1'000'000, false)).mean, microseconds(115));
+  EXPECT_EQ(machine->costs->estimate(transfer_key(fpga, 900'000, true)).mean, microseconds(115));
+  EXPECT_EQ(machine->costs->estimate(transfer_key(platform.link_of(fpga), 1'000'000, false, 5)).mean, microseconds(125));
+}
+
+TEST_F(ConfigFile, MistakesInLinksAndMemoriesAreNamedWithTheirRemedy) {
+  const std::string board = read_file(kConfigs + "platforms/trio-board.toml");
+  const auto error = [&](const std::string& from, const std::string& to) {
+    return platform_error(replaced(board, from, to));
+  };
+  expect_error(error("link = \"gpu0.link\"\n", "\n"), 39, "no link fills them; add link = ");
+  expect_error(error("link = \"gpu0.link\"", "link = \"pcie\""), 42, "no device of kind \"link\" is named 'pcie'");
+  expect_error(error("link = \"gpu0.link\"", "link = \"cpu0\""), 42, "no device of kind \"link\" is named 'cpu0'");
+  expect_error(error("memory = \"gpu0\"\n", "\n"), 42, "computes in host memory, which no link fills");
+  expect_error(error("memory = \"gpu0\"\n", "host_visible = true\n"), 42, "computes in host memory, which no link fills");
+  expect_error(error("memory = \"gpu0\"\n", "memory = \"gpu1\"\n"), 41, "no memory named 'gpu1'");
+  expect_error(error("memory = \"gpu0\"\n", "memory = \"gpu0\"\nshared = true\n"), 42, "memory must be \"host\"");
+  expect_error(error("memory = \"gpu0\"\n", "memory = \"gpu0\"\nshared = \"no\"\n"), 42, "shared must be true or false");
+  expect_error(error("bandwidth = \"10 GB/s\"  #", "# "), 53, "a link needs its bandwidth");
+  expect_error(error("[device.link]", "[device.storage]"), 50, "table [link] is missing");
+}
+
+TEST_F(ConfigFile, BuffersOfItsOwnMayLieInTheHostsMemory) {
+  const std::string board = read_file(kConfigs + "platforms/trio-board.toml");
+  write(replaced(replaced(board, "memory = \"gpu0\"\n", "shared = true\n"), "kind = \"gpu\"",
+                 "kind = \"gpu\"\nhost_visible = true"));
+  const auto machine = load_platform(path_, load_shape(kConfigs + "models/bert-base.toml").value());
+  ASSERT_TRUE(machine.ok()) << machine.error().message;
+  const DeviceDescription& gpu = machine->platform.devices[*machine->platform.find("gpu0")];
+  EXPECT_TRUE(gpu.own_buffers && gpu.host_visible && gpu.shared_with_host);
+  EXPECT_EQ(gpu.memory, 0);
+}
+
 TEST_F(ConfigFile, UnknownKeysAreRefusedWithTheNearestOne) {
   const std::string good = read_file(kConfigs + "models/bert-base.toml");
   expect_error(shape_error(replaced(good, "hidden = 768", "hidden = 768\nhiden = 3")), 6, "did you mean 'hidden'?");

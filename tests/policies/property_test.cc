@@ -152,6 +152,7 @@ TEST(StiRecurrence, NeverStallsWithInfiniteMemory) {
     world.hold_layers(1, world.shape.bitwidths.front());
     world.bits.reset();
     world.devices = {1};  // as published
+    world.costs.percent.clear();
     const Result<Decision> decision = decide("sti", world);
     ASSERT_TRUE(decision.ok());
     const Plan* plan = std::get_if<Plan>(&*decision);
