@@ -88,7 +88,10 @@ Status part(const Operands& o, bool ffn, std::span<const float> x, int tokens, c
     if (cancelled) return Error{ErrorCode::kCancelled, "slow0: cancelled at slice " + std::to_string(w.slice)};
     TESSERA_ASSIGN(const reference::SliceWeights weights, dense(o, w));
     const reference::SlicePart slice[] = {{w.slice, &weights}};
-    (ffn ? reference::ffn_part : reference::attention_part)(*o.shape, x, tokens, slice, biases, one);
+    if (ffn)
+      reference::ffn_part(*o.shape, x, tokens, slice, biases, one);
+    else
+      reference::attention_part(*o.shape, x, tokens, slice, biases, one);
     for (size_t i = 0; i < sum.size(); ++i) sum[i] += on_grid(one[i]);
   }
   std::copy(sum.begin(), sum.end(), partial.begin());
