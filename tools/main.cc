@@ -42,7 +42,8 @@ void print_usage(std::FILE* to) {
     std::fprintf(to, "  %-10s %s\n", std::string(command.name).c_str(), std::string(command.summary).c_str());
   std::fputs(
       "\nExample: tessera run \"a gripping, beautifully acted film\" --latency 20ms --memory 8MiB\n"
-      "tessera COMMAND --help tells its flags.\n",
+      "tessera COMMAND --help tells its flags. TESSERA_PLUGIN_PATH=FOLDER:FILE... brings policies and backends built "
+      "elsewhere.\n",
       to);
 }
 
