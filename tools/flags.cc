@@ -124,7 +124,8 @@ void add_machine_flags(CLI::App& app, MachineFlags& flags) {
                  "Devices that may compute: names, or all (default: those that need no vendor's library)")
       ->delimiter(',')
       ->type_name("A,B|all")
-      ->expected(1)
+      ->expected(1)  // argument; each is a list
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
       ->allow_extra_args(false);
   app.add_option("--platform", flags.platform, "A described machine's file; with --virtual it runs in virtual time")
       ->type_name("FILE")
