@@ -1,7 +1,7 @@
 // Times products on an OpenCL device with dictionary-coded weights against dense ones, same kernels, same sizes.
 //
 // bench_opencl_gemm [--device opencl0] [--hidden 384] [--ffn 1536] [--slices 12] [--tokens 8,32,128] [--bits 2,4,6,8]
-//                   [--rounds 20] [--tune]
+//                   [--rounds 20] [--tune] [--tuning TEXT]
 // The work is an FFN over all slices: [T, D] x [D, F], GELU, [T, F] x [F, D]. Each form's result is checked against the
 // plain reference first. Weights go over the link as the executor sends them; times are the device's own where they are
 // credible.
@@ -32,6 +32,7 @@ struct Options {
   int hidden = 384, ffn = 1536, slices = 12, rounds = 20;
   std::vector<int> tokens = {8, 32, 128}, bits = {2, 4, 6, 8};
   bool tune = false;
+  std::string tuning;
 };
 
 template <typename T>
@@ -267,6 +268,7 @@ int run(const Options& o) {
   Bench bench(o);
   const ModelShape shape = shape_of(o);
   if (o.tune) std::cout << "tuned: " << need(bench.backend().tune(bench.device(), shape)) << "\n";
+  if (!o.tuning.empty()) need(bench.backend().set_tuning(bench.device(), o.tuning));
   const auto layer = random_layer(shape);
   std::vector<Form> forms;
   forms.push_back(make_form(bench, shape, layer, kExact, true));
@@ -307,6 +309,7 @@ int main(int count, char** words) {
   app.add_option("--bits", o.bits)->delimiter(',')->check(CLI::Range(1, 8));
   app.add_option("--rounds", o.rounds)->check(CLI::Range(1, 100000));
   app.add_flag("--tune", o.tune, "choose the tiles by measuring, first");
+  app.add_option("--tuning", o.tuning, "take these tiles: a text that --tune printed");
   CLI11_PARSE(app, count, words);
   return tessera::run(o);
 }

@@ -162,7 +162,7 @@ kernel __attribute__((reqd_work_group_size(GM, GN, 1))) void KERNEL(
         atomic_min(cursors + (turn_of_cursor ^ 1) * GN + gn,
                    put_outliers(base, &m, wide, from, outlier_end, k0, depth, gm, own_tile));
       barrier(CLK_LOCAL_MEM_FENCE);
-      {
+      if (row0 < tokens) {
 #if STAGE_X
 #define OPEN(r) float16 a##r = acc##r;
 #define STEP(r) a##r = fma((float16)(rows[k * X_STRIDE + gm * RM + r]), w, a##r);
