@@ -47,7 +47,8 @@ struct TaskTiming {
 struct TaskFault {
   TaskId task = kNoTask;
   Error error;
-  bool given_up = false;  // its device never ended it
+  bool overdue = false;   // it was stopped because it took too long
+  bool given_up = false;  // and its device never ended it
 };
 
 struct RunReport {
@@ -83,6 +84,8 @@ class Executor {
   virtual ~Executor() = default;
   // With an empty binder (nullptr) tasks are submitted with empty operands: for benchmarks and simulations.
   virtual RunReport run(const TaskGraph& graph, TaskBinder* binder, const RunLimits& limits) = 0;
+  // Whether the device still has not ended a task of an earlier run; asks it.
+  virtual bool busy(DeviceId /*device*/) { return false; }
 };
 
 std::unique_ptr<Executor> make_wall_executor(std::vector<DeviceBinding> devices);

@@ -51,6 +51,12 @@ class WallExecutor final : public Executor {
     return state.take_report();
   }
 
+  bool busy(DeviceId device) override {
+    if (device >= devices_.size()) return false;
+    ask_again(devices_[device]);
+    return !devices_[device].abandoned.empty();
+  }
+
  private:
   Status check(const TaskGraph& graph) const {
     for (int d = 0; d < graph.device_count(); ++d) {

@@ -49,7 +49,7 @@ WallRun::WallRun(const TaskGraph& graph, TaskBinder* binder, const RunLimits& li
                                              std::to_string(lane.device->abandoned.front().work->task.id) +
                                              " of an earlier run"};
     if (first_error_.ok()) first_error_ = busy;
-    faults_.push_back({lane.order.front(), busy, true});
+    faults_.push_back({lane.order.front(), busy, true, true});
   }
 }
 

@@ -68,6 +68,7 @@ class WallRun {
   struct Outcome {
     TaskState state = TaskState::kDone;
     Error error;
+    bool overdue = false;
   };
 
   // What can go (any thread).

@@ -42,7 +42,7 @@ void WallRun::execute(Lane& lane, const Task& task) {
   const bool given_up = outcome.state == TaskState::kRunning;
   const TaskState state = given_up ? TaskState::kFailed : outcome.state;
   record(lane, {started, lane.now, state});
-  if (state == TaskState::kFailed) fail({task.id, outcome.error, given_up});
+  if (state == TaskState::kFailed) fail({task.id, outcome.error, outcome.overdue, given_up});
   if (binder_ != nullptr) binder_->ended(task, outcome.state);
   if (task.release == 0 && !given_up) return;
   const std::lock_guard lock(mutex_);
@@ -82,7 +82,7 @@ WallRun::Outcome WallRun::await_ticket(Lane& lane, Ticket ticket, const Task& ta
     if (status.ok()) return {};
     if (status.error().code != ErrorCode::kDeadline) {
       if (overdue)
-        return {TaskState::kFailed, overdue_error(graph_, task.id, limit, "cancelled: " + status.error().message)};
+        return {TaskState::kFailed, overdue_error(graph_, task.id, limit, "cancelled: " + status.error().message), true};
       return {TaskState::kFailed, task_error(graph_, task.id, status.error())};
     }
     if (!cancelled && cancel_requested()) {
@@ -104,7 +104,7 @@ WallRun::Outcome WallRun::give_up(Lane& lane, Ticket ticket, const Task& task, D
   lane.device->abandoned.push_back({ticket, std::move(lane.device->work)});
   lane.device->work = std::make_unique<InFlight>();
   return {TaskState::kRunning,
-          overdue_error(graph_, task.id, limit, "cancelling did not end it, so the device takes no further task")};
+          overdue_error(graph_, task.id, limit, "cancelling did not end it, so the device takes no further task"), true};
 }
 
 }  // namespace tessera

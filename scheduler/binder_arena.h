@@ -31,8 +31,8 @@ class HostArena {
   // Gives back [at, at + bytes) rounded up to whole pages: a whole piece or any page-aligned part of one.
   void release(std::byte* at, int64_t bytes);
 
-  // Its pages stay mapped for the life of the process: a device may still use some of them.
-  void pin() { pinned_ = true; }
+  // While pinned at its end, its pages stay mapped for the life of the process: a device may still use some of them.
+  void pin(bool pinned) { pinned_ = pinned; }
 
   Bytes in_use() const;
   Bytes touched() const;  // in use and free: what the arena adds to the process's resident set

@@ -3,7 +3,10 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <map>
+#include <set>
+#include <thread>
 #include <utility>
 
 #include "framework/clock.h"
@@ -18,6 +21,9 @@ namespace {
 
 // Free pages that may stay beyond the account of a request, so that small changes of plan cost no page faults.
 constexpr Bytes kArenaSlack = mib(2);
+
+// How long a session that closes waits for devices that still use its memory; then that memory is the process's for good.
+constexpr Duration kFarewell = milliseconds(200);
 
 // A device that failed so often takes no part in later requests (architecture section 4).
 constexpr int kSuspectsToQuarantine = 2;
@@ -34,6 +40,14 @@ class StoreSession final : public Session {
         residents_(arena_, pool_) {
     executor_ = machine.virtual_time ? make_virtual_executor(nullptr) : make_wall_executor(machine.bindings);
   }
+  ~StoreSession() override {
+    const Duration until = WallClock::instance().now() + kFarewell;
+    for (clear_left_behind(); !left_behind_.empty() && WallClock::instance().now() < until; clear_left_behind())
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    for (std::unique_ptr<TaskBinder>& binder : left_behind_) (void)binder.release();  // for as long as the process lives
+  }
+  StoreSession(const StoreSession&) = delete;
+  StoreSession& operator=(const StoreSession&) = delete;
 
   Status preload(const RequestOptions& options, int tokens) override;
   Result<std::shared_ptr<const PlannedRequest>> plan(const RequestOptions& options, int tokens) override {
@@ -66,22 +80,35 @@ class StoreSession final : public Session {
     std::vector<DeviceId> devices;
     std::vector<float> hidden;  // x of the layer at which the plan goes on
     int storage_failures = 0;
+    std::set<DeviceId> slow;  // of the devices: took too long
+    bool patient = false;     // no device is suspect any more
   };
   Status execute(const RequestOptions& options, Answer& answer);
   Status execute_bound(const RequestOptions& options, const Input& input, Duration arrival, Answer& answer);
   Status recover(const RequestOptions& options, const Input& input, Duration arrival, std::unique_ptr<RequestBinder> binder,
                  Loss& loss, Answer& answer);
   bool note(const std::vector<DeviceFault>& faults, Loss& loss);
-  // A device never ended a task and may use its operands as long as the process lives: they are leaked on purpose.
-  void leave_behind(std::unique_ptr<TaskBinder> binder) {
-    arena_.pin();
-    (void)binder.release();
+  void await_slow(Loss& loss);
+  Result<PlannedRequest> plan_rest(const RequestOptions& options, const Input& input, const SessionPlanner::Rest& rest);
+  // A device never ended a task and may still use its operands: they stay, and count, until it has.
+  void leave_behind(std::unique_ptr<TaskBinder> binder, Bytes bytes) {
+    arena_.pin(true);
+    left_behind_.push_back(std::move(binder));
+    left_bytes_ += bytes;
+    count_left_behind(bytes);
   }
-  void leave_behind(std::unique_ptr<RequestBinder> binder) {
-    const Bytes bytes = binder->left_behind();
+  void count_left_behind(Bytes bytes) {
     base_ += bytes;
     planner_.add_base(bytes);
-    leave_behind(std::unique_ptr<TaskBinder>(std::move(binder)));
+  }
+  void clear_left_behind() {
+    if (left_behind_.empty()) return;
+    for (size_t d = 0; d < machine_.platform.devices.size(); ++d)
+      if (executor_->busy(static_cast<DeviceId>(d))) return;
+    left_behind_.clear();
+    count_left_behind(Bytes{-left_bytes_.n});
+    left_bytes_ = {};
+    arena_.pin(false);
   }
   void keep_virtually(const Plan& plan);
   void observe(const RequestOptions& options, const Answer& answer);
@@ -99,6 +126,8 @@ class StoreSession final : public Session {
   Bytes preload_budget_;              // of the last request
   bool first_ = true;                 // no request has run yet
   std::map<DeviceId, int> suspects_;  // failures by device
+  std::vector<std::unique_ptr<TaskBinder>> left_behind_;
+  Bytes left_bytes_;  // of the host's memory, in base_ too
   std::atomic<bool> running_{false};
   std::atomic<bool> cancel_{false};
 };
@@ -189,7 +218,7 @@ Status StoreSession::load_residents(const Residency& wanted) {
   RunLimits limits;
   limits.cancel = &cancel_;
   const RunReport report = executor_->run(graph, &binder, limits);
-  if (binder.abandoned()) leave_behind(std::move(owned));
+  if (binder.abandoned()) leave_behind(std::move(owned), {});
   TESSERA_TRY(report.status);
   return binder.status();
 }
@@ -209,6 +238,7 @@ Result<Answer> StoreSession::run(const RequestOptions& options, const std::vecto
   if (store_ == nullptr && !machine_.virtual_time)
     return Error{ErrorCode::kInvalid, "session: model " + shape_.name + " has no weights here; it can only be planned"};
   if (store_ != nullptr) TESSERA_TRY(check_input(ids, types));
+  clear_left_behind();
   TESSERA_ASSIGN(SessionPlanner::Planned planned, find_plan(options, static_cast<int>(ids.size())));
   Answer answer;
   answer.planned = std::move(planned.request);
@@ -244,7 +274,7 @@ Status StoreSession::execute_bound(const RequestOptions& options, const Input& i
     arena_.set_limit(std::max(Bytes{0}, planned.plan.predicted.peak - base_) + kArenaSlack);
     RunLimits run_limits = limits(options, planned);
     run_limits.stop_on_failure = true;
-    if (planner_.has_spare()) run_limits.suspect_floor = options.suspect_after;
+    if (planner_.has_spare() && !loss.patient) run_limits.suspect_floor = options.suspect_after;
     auto binder =
         std::make_unique<RequestBinder>(BinderInputs{*store_, machine_.platform, planned.plan, planned.graph,
                                                      planned.buffers, arena_, pool_, residents_, input.ids, input.types});
@@ -276,8 +306,9 @@ Status StoreSession::recover(const RequestOptions& options, const Input& input, 
   const std::optional<int> layer =
       hopeless ? std::nullopt : resume_point(failed.graph, machine_.platform, failed.plan, answer.report);
   if (layer) loss.hidden = binder->hidden();
+  const Bytes held_by_it = abandoned ? binder->left_behind() : Bytes{};
   if (abandoned)
-    leave_behind(std::move(binder));
+    leave_behind(std::move(binder), held_by_it);
   else if (!hopeless)
     binder->salvage(layer.value_or(0));
   binder.reset();
@@ -287,12 +318,10 @@ Status StoreSession::recover(const RequestOptions& options, const Input& input, 
   }
   if (hopeless) return answer.report.status;
   const Duration elapsed = WallClock::instance().now() - arrival;
-  Result<PlannedRequest> rest = planner_.take_over(options, static_cast<int>(input.ids.size()), residents_.residency(),
-                                                   {failed.plan, layer, loss.devices, elapsed});
-  if (!rest.ok() && rest.error().code == ErrorCode::kInfeasible) {  // what was saved may be what there is no room for
-    residents_.clear();
-    rest = planner_.take_over(options, static_cast<int>(input.ids.size()), residents_.residency(),
-                              {failed.plan, layer, loss.devices, elapsed});
+  Result<PlannedRequest> rest = plan_rest(options, input, {failed.plan, layer, loss.devices, elapsed});
+  if (!rest.ok() && !loss.slow.empty()) {  // better late than never: who was only slow may take its time
+    await_slow(loss);
+    rest = plan_rest(options, input, {failed.plan, layer, loss.devices, elapsed});
   }
   if (!rest.ok())
     return Error{ErrorCode::kDevice, "device " + faults.front().name + " failed: " + faults.front().error +
@@ -303,6 +332,29 @@ Status StoreSession::recover(const RequestOptions& options, const Input& input, 
   return {};
 }
 
+// Forgives the devices that were slow, once one of them has ended what it was given, or the hard limit has passed.
+void StoreSession::await_slow(Loss& loss) {
+  const Duration until = WallClock::instance().now() + RunLimits{}.overdue_floor;
+  const auto is_busy = [this](DeviceId device) {
+    const DeviceId link = machine_.platform.link_of(device);
+    return executor_->busy(device) || executor_->busy(link);
+  };
+  while (std::all_of(loss.slow.begin(), loss.slow.end(), is_busy) && WallClock::instance().now() < until && !cancel_.load())
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  std::erase_if(loss.devices, [&](DeviceId d) { return loss.slow.count(d) != 0 && !is_busy(d); });
+  loss.patient = true;
+}
+
+// Where memory is short, what was saved may be what there is no room for.
+Result<PlannedRequest> StoreSession::plan_rest(const RequestOptions& options, const Input& input,
+                                               const SessionPlanner::Rest& rest) {
+  const int tokens = static_cast<int>(input.ids.size());
+  Result<PlannedRequest> planned = planner_.take_over(options, tokens, residents_.residency(), rest);
+  if (planned.ok() || planned.error().code != ErrorCode::kInfeasible) return planned;
+  residents_.clear();
+  return planner_.take_over(options, tokens, residents_.residency(), rest);
+}
+
 // False where the request cannot go on: storage failed twice, or a device that does nothing but fail is all that is left.
 bool StoreSession::note(const std::vector<DeviceFault>& faults, Loss& loss) {
   for (const DeviceFault& fault : faults) {
@@ -311,6 +363,7 @@ bool StoreSession::note(const std::vector<DeviceFault>& faults, Loss& loss) {
       continue;
     }
     loss.devices.push_back(fault.device);
+    if (fault.overdue) loss.slow.insert(fault.device);
     if (fault.given_up || ++suspects_[fault.device] >= kSuspectsToQuarantine) planner_.quarantine(fault.device);
   }
   return true;

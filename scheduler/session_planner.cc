@@ -187,17 +187,24 @@ void SessionPlanner::quarantine(DeviceId device) {
   std::erase(left, device);
   const std::function<bool(const CostKey&)> able = [this](const CostKey& key) { return supports(key); };
   if (!can_answer({machine_.platform, *machine_.costs, left, able, 1})) return;
+  if (left.size() == compute_.size()) return;
   compute_ = std::move(left);
+  quarantined_.push_back(device);
   plans_.clear();
 }
 
 Result<PlannedRequest> SessionPlanner::take_over(const RequestOptions& options, int tokens, const Residency& residency,
                                                  const Rest& rest) {
+  const auto lost = [&](DeviceId d) { return std::find(rest.lost.begin(), rest.lost.end(), d) != rest.lost.end(); };
   std::vector<DeviceId> left = compute_;
-  std::erase_if(left, [&](DeviceId d) { return std::find(rest.lost.begin(), rest.lost.end(), d) != rest.lost.end(); });
+  std::erase_if(left, lost);
   const ReplayContext replayed_against = context(options, tokens, residency, *machine_.costs);
   const GraphReplay replay(replayed_against);
   const std::function<bool(const CostKey&)> able = [this](const CostKey& key) { return supports(key); };
+  if (!can_answer({machine_.platform, *machine_.costs, left, able, tokens})) {  // they may have been slow only
+    left.insert(left.end(), quarantined_.begin(), quarantined_.end());
+    std::erase_if(left, lost);
+  }
   TESSERA_ASSIGN(const Plan whole,
                  place_anew({machine_.platform, *machine_.costs, left, able, tokens}, rest.plan, rest.layer));
   std::optional<PlannedRequest> late;

@@ -45,7 +45,7 @@ class SessionPlanner {
     Duration elapsed;
   };
   Result<PlannedRequest> take_over(const RequestOptions& options, int tokens, const Residency& residency, const Rest& rest);
-  // No later plan uses the device, unless there is no other.
+  // No later plan uses the device, unless the others could not answer.
   void quarantine(DeviceId device);
   bool has_spare() const { return compute_.size() > 1; }
   // Whether a device can run such tasks; in virtual time all can.
@@ -73,7 +73,8 @@ class SessionPlanner {
   const Machine& machine_;
   Bytes base_;
   DeviceId storage_ = 0;
-  std::vector<DeviceId> compute_;
+  std::vector<DeviceId> compute_;      // that plans may use
+  std::vector<DeviceId> quarantined_;  // that they may not, any more
   std::map<std::string, std::unique_ptr<Policy>> policies_;
   std::map<std::string, std::shared_ptr<const PlannedRequest>> plans_;  // by key
   int64_t plan_count_ = 0;

@@ -103,6 +103,20 @@ std::vector<LayerPart> without_lost(const Takeover& t, const std::vector<LayerPa
 
 }  // namespace
 
+bool can_answer(const Takeover& t) {
+  CostKey layer;
+  layer.tokens = static_cast<uint16_t>(t.tokens);
+  layer.slices = 1;
+  layer.bits[1] = 1;
+  const auto computes = [&](DeviceId device) {
+    layer.device = device;
+    return runs_all_of(t, layer);
+  };
+  const auto embeds = [&](DeviceId device) { return can_be_home(t, device); };
+  return std::any_of(t.devices.begin(), t.devices.end(), computes) &&
+         std::any_of(t.devices.begin(), t.devices.end(), embeds);
+}
+
 std::vector<DeviceFault> faults_of(const TaskGraph& graph, const Platform& platform, const RunReport& report) {
   std::vector<DeviceFault> out;
   for (const bool given_up : {true, false})
@@ -116,7 +130,8 @@ std::vector<DeviceFault> faults_of(const TaskGraph& graph, const Platform& platf
           owner = static_cast<DeviceId>(d);
       const bool known = std::any_of(out.begin(), out.end(), [&](const DeviceFault& f) { return f.device == owner; });
       if (known) continue;
-      out.push_back({owner, platform.devices[owner].name, graph.name(fault.task), fault.error.message, given_up});
+      out.push_back(
+          {owner, platform.devices[owner].name, graph.name(fault.task), fault.error.message, fault.overdue, given_up});
     }
   return out;
 }

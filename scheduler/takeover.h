@@ -22,6 +22,7 @@ struct DeviceFault {
   std::string name;       // of the device
   std::string task;       // "layer L3"
   std::string error;      // as its backend told it
+  bool overdue = false;   // it took too long
   bool given_up = false;  // it never ended the task, and may still use its operands
 };
 
@@ -41,6 +42,8 @@ struct Takeover {
   const std::function<bool(const CostKey&)>& supports;
   int tokens = 0;
 };
+// Whether the devices that are left can run a model from its embedding to its exit head.
+bool can_answer(const Takeover& takeover);
 // The same submodel at the same bits, from `layer` on: parts of devices that are not left go to the one that computes a
 // layer soonest, which becomes the home where the plan's is lost. Loads are empty. kDevice where nothing that is left can do
 // it.

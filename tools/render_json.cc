@@ -141,4 +141,18 @@ Json plan_json(const PlannedRequest& planned, const ModelShape& shape, const Pla
   return json;
 }
 
+Json taken_over_json(const std::vector<TakenOver>& all) {
+  Json list = Json::array();
+  for (const TakenOver& one : all) {
+    Json faults = Json::array();
+    for (const DeviceFault& f : one.faults)
+      faults.push_back({{"device", f.name}, {"task", f.task}, {"error", f.error}, {"given_up", f.given_up}});
+    list.push_back({{"faults", std::move(faults)},
+                    {"at_ms", one.at.ms()},
+                    {"from_layer", one.layer ? Json(*one.layer) : Json(nullptr)},
+                    {"plan_id", one.planned->id}});
+  }
+  return list;
+}
+
 }  // namespace tessera

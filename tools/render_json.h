@@ -19,5 +19,7 @@ Json milliseconds_json(Duration d);
 Json bytes_json(Bytes b);
 // Per memory, by name; for machines with several memories.
 Json by_device_json(const std::vector<Bytes>& bytes, const Platform& platform);
+// Which devices failed in the middle of a request, and from which layer others went on (null: from the start).
+Json taken_over_json(const std::vector<TakenOver>& all);
 
 }  // namespace tessera

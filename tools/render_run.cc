@@ -102,6 +102,20 @@ std::string headline(const RunView& view, const ModelShape& shape, int columns, 
   return paint(Paint::kAccent, text) + paint(Paint::kDim, size) + (right.empty() ? "" : "  ") + right + '\n';
 }
 
+// "  island0 failed after 3.1 ms (layer L3: ...): others went on from layer 3; 2.0 ms late"
+std::string taken_over_lines(const Answer& answer, const Painter& paint) {
+  std::string text;
+  for (const TakenOver& one : answer.taken_over) {
+    std::string names;
+    for (const DeviceFault& fault : one.faults) names += (names.empty() ? "" : ", ") + fault.name;
+    text += "  " + paint(Paint::kBad, names + " failed") + " after " + to_string(one.at) + " (" +
+            printable(one.faults.front().error, 160) + "); others went on " +
+            (one.layer ? "from layer " + std::to_string(*one.layer) : std::string("from the start"));
+    text += answer.late.ns > 0 ? "; the answer is " + to_string(answer.late) + " late\n" : "\n";
+  }
+  return text;
+}
+
 // Rounded up, so that the printed budget works when it is typed in.
 std::string typed(Duration d) { return format("%.2fms", std::ceil(d.ms() * 100) / 100); }
 std::string typed(Bytes b) {
@@ -173,6 +187,7 @@ std::string render_answer(const RunView& view, const ModelShape& shape, const Pl
   std::string text = headline(view, shape, columns, paint);
   text.append("  ").append(plan_line(*view.planned, view.policy)).append("\n");
   const bool measured = view.answer != nullptr;
+  if (measured) text += taken_over_lines(*view.answer, paint);
   if (view.lanes) {
     const PlannedRequest& planned = *view.planned;
     const Trace trace = make_trace(planned.graph, platform, planned.timeline.start, planned.timeline.end,

@@ -92,6 +92,11 @@ class Run {
     Duration arrival;
     for (const Answered& one : answered_) {
       if (one.answer.planned->infeasible) continue;
+      for (const TakenOver& lost : one.answer.taken_over)
+        requests.push_back({one.text.shown() + " (given up: " + lost.faults.front().name + " failed)",
+                            make_trace(lost.planned->graph, opened_.machine.platform, lost.planned->timeline.start,
+                                       lost.planned->timeline.end, lost.report),
+                            arrival, lost.at - lost.report.makespan, true});
       const PlannedRequest& planned = *one.answer.planned;
       requests.push_back({one.text.shown(),
                           make_trace(planned.graph, opened_.machine.platform, planned.timeline.start, planned.timeline.end,
@@ -165,6 +170,8 @@ class Run {
     json["confidence"] = answer.label >= 0 ? Json(confidence(answer)) : Json(nullptr);
     json["logits"] = answer.logits;
     json["latency_ms"] = answer.latency.ms();
+    json["late_ms"] = answer.late.ms();
+    if (!answer.taken_over.empty()) json["taken_over"] = taken_over_json(answer.taken_over);
     json["io_bytes"] = answer.io.n;
     json["peak_bytes"] = answer.peak.n;
     if (opened_.machine.platform.memories.size() > 1)

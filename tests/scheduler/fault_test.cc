@@ -1,0 +1,279 @@
+// Spoils tasks of devices in the middle of requests: the answer must be the same, late at most, and nothing may hang or
+// leak.
+#include <random>
+
+#include "session_rig.h"
+#include "tests/support/faulty_backend.h"
+#include "tests/support/island_backend.h"
+
+namespace tessera {
+namespace {
+
+using testing::Fault;
+using testing::Injection;
+using testing::plain_plan;
+using testing::Rig;
+using testing::Script;
+using testing::scripted;
+
+const std::vector<int32_t> kIds = {2, 7, 11, 7, 42, 3};
+
+enum Device : DeviceId { kDisk, kCpu, kIsland, kLink };
+
+// disk0, cpu0 and an island with its link, each behind a backend that can be spoiled.
+struct FaultRig : Rig {
+  explicit FaultRig(const testing::IslandKind& kind = {}) {
+    island = std::make_unique<testing::IslandBackend>(backends().find("cpu")->make({.threads = 1}), kind);
+    for (const DeviceBinding& inner : {machine.bindings[kDisk], machine.bindings[kCpu], DeviceBinding{island.get(), 0}})
+      faulty.push_back(std::make_unique<testing::FaultyBackend>(inner.backend));
+    machine.bindings = {{faulty[0].get(), machine.bindings[kDisk].device}, {faulty[1].get(), 0}, {faulty[2].get(), 0}};
+    Platform& platform = machine.platform;
+    for (DeviceDescription d : island->describe()) {
+      if (!d.shared_with_host) {
+        d.memory = 1;
+        if (platform.memories.size() == 1) platform.memories.push_back({d.name, d.memory_capacity});
+      }
+      platform.devices.push_back(d);
+    }
+    if (kind.link) machine.bindings.push_back({faulty[2].get(), 1});
+    const ModelShape& shape = tiny.store->shape();
+    for (DeviceId d : {kIsland, kLink})
+      machine.costs->set_guess(d, [this, &shape](const CostKey& key) { return island->estimate(0, key, shape); });
+    open();
+  }
+  ~FaultRig() {
+    for (auto& backend : faulty) backend->release_hanging();
+    session.reset();
+    EXPECT_EQ(island->allocated(), 0) << "buffers of the island leak";
+  }
+  void open() {
+    session.reset();
+    session = Session::open(tiny.store->shape(), tiny.store.get(), accuracy, machine, {}).take();
+  }
+  std::unique_ptr<testing::IslandBackend> island;
+  std::vector<std::unique_ptr<testing::FaultyBackend>> faulty;  // disk, cpu, island with its link
+};
+
+RequestOptions impatient() {
+  RequestOptions options = scripted();
+  options.suspect_after = milliseconds(50);
+  return options;
+}
+
+// Layer 0 on the island, layer 1 split, cpu0 at home.
+void script_spread() {
+  Script::now().decide = [](const PlanningView& view) -> Result<Decision> {
+    Plan plan = plain_plan(view.shape, 2, 4, 6, view.residency);
+    plan.home = kCpu;
+    plan.placement[0] = {{kIsland, 0b1111}};
+    plan.placement[1] = {{kCpu, 0b0101}, {kIsland, 0b1010}};
+    return Decision{plan};
+  };
+}
+
+TEST(Islands, AnswerBitForBitAsTheDeviceWithin) {
+  for (const testing::IslandKind& kind :
+       {testing::IslandKind{}, testing::IslandKind{.link = false}, testing::IslandKind{.host_visible = true},
+        testing::IslandKind{.link = false, .shared = true}}) {
+    FaultRig rig(kind);
+    testing::script_plain(2, 4, 6);
+    const auto plain = rig.run(scripted(), kIds);
+    ASSERT_TRUE(plain.ok()) << plain.error().message;
+    script_spread();
+    RequestOptions options = scripted();
+    options.seed = 1;
+    const auto spread = rig.run(options, kIds);
+    ASSERT_TRUE(spread.ok()) << spread.error().message;
+    EXPECT_EQ(spread->logits, plain->logits);
+    EXPECT_EQ(spread->peaks.size(), rig.machine.platform.memories.size());
+  }
+}
+
+TEST(Islands, KeepWeightsInTheirOwnMemoryForTheNextRequest) {
+  FaultRig rig;
+  Script::now().decide = [](const PlanningView& view) -> Result<Decision> {
+    Plan plan;
+    plan = plain_plan(view.shape, 2, 4, 6);
+    plan.home = kCpu;
+    for (auto& parts : plan.placement) parts = {{kIsland, 0b1111}};
+    for (int16_t l = 0; l < 2; ++l)
+      for (int16_t j = 0; j < 4; ++j) plan.keep.push_back({l, j});
+    plan.loads = loads_for(view.platform, view.residency, plan);
+    return Decision{plan};
+  };
+  const auto first = rig.run(scripted(), kIds);
+  ASSERT_TRUE(first.ok()) << first.error().message;
+  ASSERT_EQ(rig.session->residency().shards.size(), 8u);
+  EXPECT_EQ(rig.session->residency().shards[0].space, kIsland);
+  EXPECT_EQ(rig.session->residency().charged_to(rig.machine.platform, 0), Bytes{}) << "costs no host memory";
+  const auto second = rig.run(scripted(), kIds);
+  ASSERT_TRUE(second.ok()) << second.error().message;
+  EXPECT_EQ(second->logits, first->logits);
+  EXPECT_LT(second->io, first->io);
+}
+
+TEST(Faults, AFailingDeviceIsTakenOverFromTheLayerThatItLost) {
+  FaultRig rig;
+  script_spread();
+  const auto whole = rig.run(impatient(), kIds);
+  ASSERT_TRUE(whole.ok()) << whole.error().message;
+  rig.faulty[2]->inject({Fault::kFails, 0, 5, true});  // in layer 1
+  const auto got = rig.run(impatient(), kIds);
+  ASSERT_TRUE(got.ok()) << got.error().message;
+  EXPECT_EQ(got->logits, whole->logits);
+  ASSERT_EQ(got->taken_over.size(), 1u);
+  EXPECT_EQ(got->taken_over[0].layer, 1);
+  EXPECT_EQ(got->taken_over[0].faults[0].name, "island0");
+  EXPECT_EQ(got->planned->plan.placement[1].size(), 1u);
+}
+
+TEST(Faults, ADeviceThatHangsIsLeftAndItsMemoryCountsUntilItEnds) {
+  FaultRig rig;
+  script_spread();
+  const auto whole = rig.run(impatient(), kIds);
+  ASSERT_TRUE(whole.ok()) << whole.error().message;
+  const Bytes before = rig.session->held();
+  rig.faulty[2]->inject({Fault::kHangs, 0, 1, true});
+  const auto got = rig.run(impatient(), kIds);
+  ASSERT_TRUE(got.ok()) << got.error().message;
+  EXPECT_EQ(got->logits, whole->logits);
+  ASSERT_EQ(got->taken_over.size(), 1u);
+  EXPECT_TRUE(got->taken_over[0].faults[0].given_up);
+  EXPECT_GT(rig.session->held(), before);
+  testing::script_plain(2, 4, 6);
+  rig.faulty[2]->release_hanging();
+  ASSERT_TRUE(rig.run(impatient(), kIds).ok());
+  EXPECT_EQ(rig.session->held(), before);
+}
+
+TEST(Faults, WhereNothingIsLeftTheErrorNamesTheDeviceAndTheTask) {
+  FaultRig rig;
+  script_spread();
+  rig.faulty[1]->inject({Fault::kFails, 0, 0, true});
+  rig.faulty[2]->inject({Fault::kFails, 0, 0, true});
+  const auto got = rig.run(impatient(), kIds);
+  ASSERT_FALSE(got.ok());
+  EXPECT_EQ(got.error().code, ErrorCode::kDevice);
+  EXPECT_NE(got.error().message.find("nothing could take over"), std::string::npos) << got.error().message;
+  EXPECT_NE(got.error().message.find("embed"), std::string::npos) << got.error().message;
+}
+
+TEST(Faults, ALateAnswerSaysByHowMuch) {
+  FaultRig rig;
+  script_spread();
+  rig.faulty[2]->inject({Fault::kHangs, 0, 1, true});
+  RequestOptions options = impatient();
+  options.budgets.latency = milliseconds(20);  // the hanging device is suspect only after 50 ms
+  const auto got = rig.run(options, kIds);
+  ASSERT_TRUE(got.ok()) << got.error().message;
+  EXPECT_GT(got->late.ns, 0);
+  EXPECT_EQ(got->late, got->latency - options.budgets.latency);
+}
+
+TEST(Faults, AnExitThatIsHigherUpKeepsTheLatencyWhereTheWholeDepthCannot) {
+  FaultRig rig;
+  script_spread();
+  rig.faulty[2]->inject({Fault::kRefuses, 0, 0, true});
+  // A layer on cpu0 that takes an hour: only the shallowest exit is left.
+  const ModelShape& shape = rig.tiny.store->shape();
+  rig.machine.costs->set_guess(kCpu, [&](const CostKey& key) {
+    Estimate e = rig.island->estimate(0, key, shape);
+    if (key.op == Op::kLayer || key.op == Op::kAttentionPart) e.mean = e.p95 = e.mean + milliseconds(3'600'000);
+    return e;
+  });
+  RequestOptions options = impatient();
+  options.budgets.latency = milliseconds(2 * 3'600'000 - 1000);
+  const auto got = rig.run(options, kIds);
+  ASSERT_TRUE(got.ok()) << got.error().message;
+  EXPECT_EQ(got->planned->plan.depth, 1);
+}
+
+// A random placement, random bits, a random fault.
+struct Drawn {
+  Injection injection;
+  int victim = 0;  // of FaultRig::faulty
+  std::function<Result<Decision>(const PlanningView&)> decide;
+};
+
+Drawn draw(uint64_t seed) {
+  std::mt19937_64 random(seed);
+  const auto below = [&](int n) { return static_cast<int>(random() % static_cast<uint64_t>(n)); };
+  Drawn out;
+  const Fault faults[] = {Fault::kRefuses, Fault::kFails, Fault::kSlow, Fault::kWrongSize, Fault::kFails, Fault::kHangs};
+  out.injection = {faults[below(6)], 0, below(8), below(2) == 0};
+  out.victim = below(4) == 0 ? 1 : 2;
+  if (out.victim == 2 && below(3) == 0) out.injection.device = 1;  // the link
+  if (below(12) == 0) {  // storage has no other, and is given the hard limit's time: it only fails, once
+    out.victim = 0;
+    out.injection.device = 0;
+    out.injection.for_good = false;
+    if (out.injection.fault == Fault::kHangs) out.injection.fault = Fault::kFails;
+  }
+  const uint64_t places = random();
+  out.decide = [places](const PlanningView& view) -> Result<Decision> {
+    std::mt19937_64 dice(places);
+    Plan plan = plain_plan(view.shape, 2, 4, view.shape.bitwidths[dice() % view.shape.bitwidths.size()]);
+    plan.home = dice() % 2 ? kCpu : kIsland;
+    for (auto& parts : plan.placement) {
+      const SliceMask on_island = dice() & 0b1111;
+      parts.clear();
+      if (on_island != 0b1111) parts.push_back({kCpu, 0b1111 & ~on_island});
+      if (on_island != 0) parts.push_back({kIsland, on_island});
+    }
+    if (view.compute_devices.size() == 1) {  // the other one is quarantined
+      for (auto& parts : plan.placement) parts = {{view.compute_devices[0], 0b1111}};
+      plan.home = view.compute_devices[0];
+    }
+    for (int16_t j = 0; j < 4; ++j)
+      if (dice() % 4 == 0) plan.keep.push_back({static_cast<int16_t>(dice() % 2), j});
+    plan.loads = loads_for(view.platform, view.residency, plan);
+    return Decision{plan};
+  };
+  return out;
+}
+
+TEST(Faults, NoneOfAThousandHangsLeaksOrChangesTheAnswer) {
+  std::map<Fault, int> hit;
+  int taken_over = 0, failed = 0;
+  for (int kind = 0; kind < 3; ++kind) {
+    FaultRig rig(kind == 0   ? testing::IslandKind{}
+                 : kind == 1 ? testing::IslandKind{.host_visible = true}
+                             : testing::IslandKind{.shared = true});
+    for (uint64_t seed = 0; seed < 340; ++seed) {
+      SCOPED_TRACE("kind " + std::to_string(kind) + ", seed " + std::to_string(seed));
+      const Drawn drawn = draw(seed * 3 + static_cast<uint64_t>(kind));
+      rig.open();
+      Script::now().decide = drawn.decide;
+      RequestOptions options = impatient();
+      options.budgets.preload = mib(64);
+      for (auto& backend : rig.faulty) backend->inject({});
+      const auto clean = rig.run(options, kIds);
+      ASSERT_TRUE(clean.ok()) << clean.error().message;
+      rig.faulty[static_cast<size_t>(drawn.victim)]->inject(drawn.injection);
+      for (int request = 0; request < 2; ++request) {
+        options.seed = static_cast<uint64_t>(request) + 1;
+        const auto got = rig.run(options, kIds);
+        if (got.ok()) {
+          EXPECT_EQ(got->logits, clean->logits);
+          for (const TakenOver& t : got->taken_over) {
+            EXPECT_FALSE(t.faults.at(0).name.empty());
+            EXPECT_FALSE(t.faults.at(0).task.empty());
+          }
+          taken_over += !got->taken_over.empty();
+        } else {
+          ++failed;
+          EXPECT_EQ(drawn.victim, 0) << "only storage has no other: " << got.error().message;
+        }
+        hit[drawn.injection.fault] += rig.faulty[static_cast<size_t>(drawn.victim)]->hits() > 0;
+      }
+      for (auto& backend : rig.faulty) backend->release_hanging();
+    }
+  }
+  EXPECT_GT(taken_over, 300);
+  EXPECT_LT(failed, 60);
+  for (const Fault fault : {Fault::kRefuses, Fault::kFails, Fault::kHangs, Fault::kSlow, Fault::kWrongSize})
+    EXPECT_GT(hit[fault], 50) << static_cast<int>(fault);
+}
+
+}  // namespace
+}  // namespace tessera
