@@ -22,7 +22,8 @@ allow framework "framework" "nlohmann|toml\+\+|CL/|xrt|CLI|hwy|liburing"
 allow shards "framework shards" "toml\+\+|CL/|xrt|CLI|hwy|liburing"
 allow policies "framework policies/parts" "nlohmann|toml\+\+|CL/|xrt|CLI|hwy|liburing|tbb|oneapi"
 allow scheduler "framework shards scheduler" "toml\+\+|CL/|xrt|CLI|hwy|liburing"
-allow configs "framework shards scheduler configs" "CL/|xrt|CLI|hwy|liburing"
+# Described cards are priced by the kernels' cycle models: hls/cycles and what it includes, standard C++ alone.
+allow configs "framework shards scheduler configs hls/cycles" "CL/|xrt|CLI|hwy|liburing"
 allow hls "hls" "nlohmann|toml\+\+|CLI|hwy|liburing|tbb|oneapi|spdlog"
 for folder in backends/*/; do
   name=$(basename "$folder")

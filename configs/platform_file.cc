@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "configs/cycle_costs.h"
 #include "configs/loader.h"
 #include "configs/platform_links.h"
 #include "configs/toml_table.h"
@@ -174,14 +175,21 @@ Result<DeviceKind> read_kind(TomlTable& file) {
 }
 
 Result<std::unique_ptr<CostModel>> read_costs(TomlTable& file, DeviceKind kind, const ModelShape& shape) {
-  const bool table = file.has("table"), roofline = file.has("roofline"), storage = file.has("storage");
-  if (table + roofline + storage != 1 || storage != (kind == DeviceKind::kStorage)) {
+  const bool table = file.has("table"), roofline = file.has("roofline"), storage = file.has("storage"),
+             cycles = file.has("cycles");
+  if (table + roofline + storage + cycles != 1 || storage != (kind == DeviceKind::kStorage)) {
     return file.error("kind", kind == DeviceKind::kStorage
                                   ? "a storage device needs its costs: one table [device.storage]"
-                                  : "a compute device needs its costs: one table [device.table] or [device.roofline]");
+                                  : "a compute device needs its costs: one table [device.table], [device.roofline] or, for "
+                                    "the HLS kernels on an FPGA, [device.cycles]");
   }
-  TESSERA_ASSIGN(TomlTable costs, file.table(table ? "table" : roofline ? "roofline" : "storage"));
-  auto model = table ? table_costs(costs, shape) : roofline ? roofline_costs(costs, shape) : storage_costs(costs, shape);
+  if (cycles && kind != DeviceKind::kFpga)
+    return file.error("cycles", "[device.cycles] prices the HLS kernels: its device is of kind \"fpga\"");
+  TESSERA_ASSIGN(TomlTable costs, file.table(table ? "table" : roofline ? "roofline" : storage ? "storage" : "cycles"));
+  auto model = table      ? table_costs(costs, shape)
+               : roofline ? roofline_costs(costs, shape)
+               : storage  ? storage_costs(costs, shape)
+                          : configs::cycle_costs(costs, shape);
   if (model.ok()) TESSERA_TRY(costs.finish());
   return model;
 }

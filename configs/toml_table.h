@@ -40,6 +40,7 @@ class TomlTable {
     return quantity(key, fallback, parse_bandwidth);
   }
   Result<double> flops(std::string_view key, double fallback) { return quantity(key, fallback, parse_flops); }
+  Result<double> frequency(std::string_view key, double fallback) { return quantity(key, fallback, parse_frequency); }
   Result<double> weight_rate(std::string_view key, double fallback) { return quantity(key, fallback, parse_weight_rate); }
   Result<TomlTable> table(std::string_view key);
   Result<std::vector<TomlTable>> tables(std::string_view key);  // of an array of tables; empty where absent

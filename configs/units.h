@@ -16,5 +16,6 @@ Result<BytesPerSecond> parse_bandwidth(std::string_view text);  // the same, per
 // Operations a second, for compute devices: "60 GFLOP/s", "900 Mweight/s" (decoded weights).
 Result<double> parse_flops(std::string_view text);
 Result<double> parse_weight_rate(std::string_view text);
+Result<double> parse_frequency(std::string_view text);  // of a clock, in Hz: "300 MHz"
 
 }  // namespace tessera

@@ -9,6 +9,7 @@
 // Memory is seen as lines of 64 bytes. An argument `*_at` says where in its buffer an operand begins: in lines for Line
 // pointers, in elements for others. So an operand lies at any multiple of 64 bytes of a larger buffer, and one buffer may be
 // passed as several arguments. Pointers that a mode does not use must still name a buffer.
+// Kernels read and write whole lines: a buffer reaches to the end of its last line.
 // Rows of q, k, v, context and hidden are padded to whole lines (padded_row): a kernel writes zeros there, or leaves it
 // alone.
 //
@@ -17,6 +18,7 @@
 
 #include <cstdint>
 
+#include "hls/common/limits.h"
 #include "hls/common/line.h"
 
 namespace tessera::hls {
@@ -33,12 +35,6 @@ enum MatmulMode : uint32_t {
   kBegin = 1,       // y f64 [tokens, out] = grid(x W^T), no bias: the first slice
   kAccumulate = 2,  // y f64 [tokens, out] += grid(x W^T), no bias: the next slices
 };
-
-inline constexpr uint32_t kMostIn = 4096;         // columns of a matrix, width of a norm
-inline constexpr uint32_t kMostOut = 4096;        // rows of a matrix
-inline constexpr uint32_t kMostHeadWidth = 128;   // of attention
-inline constexpr uint32_t kMostParts = 4;         // of one layernorm_residual call
-inline constexpr uint32_t kMostTokens = 1 << 20;  // of any call
 
 // Floats of a padded row.
 constexpr uint32_t padded_row(uint32_t width) { return (width + kLineFloats - 1) / kLineFloats * kLineFloats; }

@@ -8,10 +8,10 @@ using tessera::hls::Line;
 extern "C" void attention(const Line* q, const Line* k, const Line* v, Line* context, uint32_t q_at, uint32_t k_at,
                           uint32_t v_at, uint32_t context_at, uint32_t status_at, uint32_t tokens, uint32_t width,
                           uint32_t* status) {
-#pragma HLS INTERFACE m_axi port = q bundle = q offset = slave max_read_burst_length = 64
-#pragma HLS INTERFACE m_axi port = k bundle = k offset = slave max_read_burst_length = 64
-#pragma HLS INTERFACE m_axi port = v bundle = v offset = slave max_read_burst_length = 64
-#pragma HLS INTERFACE m_axi port = context bundle = context offset = slave max_write_burst_length = 64
+#pragma HLS INTERFACE m_axi port = q bundle = q offset = slave max_read_burst_length = 16
+#pragma HLS INTERFACE m_axi port = k bundle = k offset = slave max_read_burst_length = 16
+#pragma HLS INTERFACE m_axi port = v bundle = v offset = slave max_read_burst_length = 16
+#pragma HLS INTERFACE m_axi port = context bundle = context offset = slave max_write_burst_length = 16
 #pragma HLS INTERFACE m_axi port = status bundle = status offset = slave
 #pragma HLS INTERFACE s_axilite port = return
   tessera::hls::attn::Job job = {};

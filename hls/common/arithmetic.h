@@ -4,9 +4,9 @@
 // instance: numbers are converted where a kernel loads and stores.
 #pragma once
 
-namespace tessera::hls {
+#include "hls/common/tags.h"
 
-struct Real {};  // fp32
+namespace tessera::hls {
 
 template <typename Tag>
 struct Arithmetic;

@@ -7,8 +7,6 @@
 
 namespace tessera::hls {
 
-struct Fixed16 {};
-
 template <>
 struct Arithmetic<Fixed16> {
   // Activations behind a LayerNorm stay within a few tens; weights within +-4 (outliers beyond saturate).

@@ -3,11 +3,9 @@
 
 #include <cstdint>
 
-#include "hls/common/arithmetic.h"
+#include "hls/common/tags.h"
 
 namespace tessera::hls {
-
-struct Fixed16;
 
 namespace gl {
 

@@ -11,13 +11,13 @@ extern "C" void layernorm_residual_fixed(Line* part0, const Line* part1, const L
                                          uint32_t bias_at, uint32_t weight_at, uint32_t shift_at, uint32_t y_at,
                                          uint32_t status_at, uint32_t parts, uint32_t finish, uint32_t tokens,
                                          uint32_t width, float eps, uint32_t* status) {
-#pragma HLS INTERFACE m_axi port = part0 bundle = part0 offset = slave max_read_burst_length = 64
-#pragma HLS INTERFACE m_axi port = part1 bundle = part1 offset = slave max_read_burst_length = 64
-#pragma HLS INTERFACE m_axi port = part2 bundle = part2 offset = slave max_read_burst_length = 64
-#pragma HLS INTERFACE m_axi port = part3 bundle = part3 offset = slave max_read_burst_length = 64
-#pragma HLS INTERFACE m_axi port = residual bundle = residual offset = slave max_read_burst_length = 64
-#pragma HLS INTERFACE m_axi port = norms bundle = norms offset = slave max_read_burst_length = 64
-#pragma HLS INTERFACE m_axi port = y bundle = y offset = slave max_write_burst_length = 64
+#pragma HLS INTERFACE m_axi port = part0 bundle = part0 offset = slave max_read_burst_length = 16
+#pragma HLS INTERFACE m_axi port = part1 bundle = part1 offset = slave max_read_burst_length = 16
+#pragma HLS INTERFACE m_axi port = part2 bundle = part2 offset = slave max_read_burst_length = 16
+#pragma HLS INTERFACE m_axi port = part3 bundle = part3 offset = slave max_read_burst_length = 16
+#pragma HLS INTERFACE m_axi port = residual bundle = residual offset = slave max_read_burst_length = 16
+#pragma HLS INTERFACE m_axi port = norms bundle = norms offset = slave max_read_burst_length = 16
+#pragma HLS INTERFACE m_axi port = y bundle = y offset = slave max_write_burst_length = 16
 #pragma HLS INTERFACE m_axi port = status bundle = status offset = slave
 #pragma HLS INTERFACE s_axilite port = return
   tessera::hls::ln::Job job = {};

@@ -9,8 +9,8 @@ extern "C" void matmul(const Line* x, const Line* weights, const uint16_t* posit
                        const float* bias, Line* y, uint32_t x_at, uint32_t weights_at, uint32_t bias_at, uint32_t y_at,
                        uint32_t status_at, uint32_t tokens, uint32_t in, uint32_t out, uint32_t x_stride, uint32_t y_stride,
                        uint32_t bits, uint32_t element, uint32_t mode, uint32_t* status) {
-#pragma HLS INTERFACE m_axi port = x bundle = x offset = slave max_read_burst_length = 64
-#pragma HLS INTERFACE m_axi port = weights bundle = weights offset = slave max_read_burst_length = 64
+#pragma HLS INTERFACE m_axi port = x bundle = x offset = slave max_read_burst_length = 16
+#pragma HLS INTERFACE m_axi port = weights bundle = weights offset = slave max_read_burst_length = 16
 #pragma HLS INTERFACE m_axi port = positions bundle = positions offset = slave
 #pragma HLS INTERFACE m_axi port = values bundle = values offset = slave
 #pragma HLS INTERFACE m_axi port = bias bundle = bias offset = slave

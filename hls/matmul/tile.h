@@ -3,11 +3,9 @@
 
 #include <cstdint>
 
-#include "hls/common/arithmetic.h"
+#include "hls/common/tags.h"
 
 namespace tessera::hls {
-
-struct Fixed16;
 
 namespace mm {
 
@@ -20,6 +18,7 @@ struct MatmulTile;
 template <uint32_t kTileRows, uint32_t kTilePhases>
 struct TileOf {
   static constexpr uint32_t kRows = kTileRows;
+  static constexpr uint32_t kPhases = kTilePhases;  // running sums of an output that take turns
   static constexpr uint32_t kMacs = kRows * kColumns;
   // Steps of a panel: one for each input, but never fewer than it takes the sums of the panel before to leave.
   static constexpr uint32_t steps(uint32_t in) { return in > kRows ? in : kRows; }
