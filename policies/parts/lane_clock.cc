@@ -160,7 +160,8 @@ void LaneClock::bring_weights(int layer, const std::vector<LayerPart>& parts) {
 
 Duration LaneClock::part_time(Op op, int layer, const LayerPart& part) {
   const LayerWork& work = (*works_)[layer];
-  return costs_->part(op, part.device, work.bits_of(part.slices), (part.slices & ~work.decoded) == 0);
+  const SliceMask decoded = work.decoded & work.usable(platform(), part);
+  return costs_->part(op, part.device, work.bits_of(part.slices), (part.slices & ~decoded) == 0);
 }
 
 Duration LaneClock::run(int layer, const std::vector<LayerPart>& parts) {
