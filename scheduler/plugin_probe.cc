@@ -4,6 +4,7 @@
 #include <cerrno>
 #include <chrono>
 #include <csignal>
+#include <cstring>
 #include <exception>
 #include <system_error>
 
@@ -134,9 +135,11 @@ std::string read_verdict(int from_child, Duration limit, bool& complete, bool& t
 Status judge(int ended, const std::string& verdict, bool complete, bool timed_out, Duration limit) {
   if (complete) return verdict.empty() ? Status() : Status(refused(verdict));
   if (timed_out) return refused("was not loaded within " + to_string(limit));
-  if (WIFSIGNALED(ended))
-    return refused("crashed while it was loaded: " + std::string(::strsignal(WTERMSIG(ended))) + " (signal " +
+  if (WIFSIGNALED(ended)) {
+    const char* const name = ::sigdescr_np(WTERMSIG(ended));
+    return refused(std::string("crashed while it was loaded: ") + (name != nullptr ? name : "killed") + " (signal " +
                    std::to_string(WTERMSIG(ended)) + ")");
+  }
   return refused("ended the process while it was loaded (exit code " + std::to_string(WEXITSTATUS(ended)) + ")");
 }
 
