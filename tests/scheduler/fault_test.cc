@@ -232,48 +232,45 @@ Drawn draw(uint64_t seed) {
   return out;
 }
 
-TEST(Faults, NoneOfAThousandHangsLeaksOrChangesTheAnswer) {
-  std::map<Fault, int> hit;
-  int taken_over = 0, failed = 0;
-  for (int kind = 0; kind < 3; ++kind) {
-    FaultRig rig(kind == 0   ? testing::IslandKind{}
-                 : kind == 1 ? testing::IslandKind{.host_visible = true}
-                             : testing::IslandKind{.shared = true});
-    for (uint64_t seed = 0; seed < 340; ++seed) {
-      SCOPED_TRACE("kind " + std::to_string(kind) + ", seed " + std::to_string(seed));
-      const Drawn drawn = draw(seed * 3 + static_cast<uint64_t>(kind));
-      rig.open();
-      Script::now().decide = drawn.decide;
-      RequestOptions options = impatient();
-      options.budgets.preload = mib(64);
-      for (auto& backend : rig.faulty) backend->inject({});
-      const auto clean = rig.run(options, kIds);
-      ASSERT_TRUE(clean.ok()) << clean.error().message;
-      rig.faulty[static_cast<size_t>(drawn.victim)]->inject(drawn.injection);
-      for (int request = 0; request < 2; ++request) {
-        options.seed = static_cast<uint64_t>(request) + 1;
-        const auto got = rig.run(options, kIds);
-        if (got.ok()) {
-          EXPECT_EQ(got->logits, clean->logits);
-          for (const TakenOver& t : got->taken_over) {
-            EXPECT_FALSE(t.faults.at(0).name.empty());
-            EXPECT_FALSE(t.faults.at(0).task.empty());
-          }
-          taken_over += !got->taken_over.empty();
-        } else {
-          ++failed;
-          EXPECT_EQ(drawn.victim, 0) << "only storage has no other: " << got.error().message;
-        }
-        hit[drawn.injection.fault] += rig.faulty[static_cast<size_t>(drawn.victim)]->hits() > 0;
+class ThousandFaults : public ::testing::TestWithParam<int> {};
+
+TEST_P(ThousandFaults, NeitherHangNorLeakNorChangeTheAnswer) {
+  constexpr int kSeeds = 84;  // x 12
+  const testing::IslandKind kinds[] = {{}, {.host_visible = true}, {.shared = true}};
+  FaultRig rig(kinds[GetParam() % 3]);
+  int hit = 0, taken_over = 0;
+  for (int i = 0; i < kSeeds; ++i) {
+    const auto seed = static_cast<uint64_t>(GetParam() * kSeeds + i);
+    SCOPED_TRACE(seed);
+    const Drawn drawn = draw(seed);
+    testing::FaultyBackend& victim = *rig.faulty[static_cast<size_t>(drawn.victim)];
+    rig.open();
+    Script::now().decide = drawn.decide;
+    RequestOptions options = impatient();
+    options.budgets.preload = mib(64);
+    for (auto& backend : rig.faulty) backend->inject({});
+    const auto clean = rig.run(options, kIds);
+    ASSERT_TRUE(clean.ok()) << clean.error().message;
+    victim.inject(drawn.injection);
+    for (uint64_t request = 1; request <= 2; ++request) {
+      options.seed = request;
+      const auto got = rig.run(options, kIds);
+      ASSERT_TRUE(got.ok()) << got.error().message;
+      EXPECT_EQ(got->logits, clean->logits);
+      for (const TakenOver& lost : got->taken_over) {
+        EXPECT_FALSE(lost.faults.at(0).name.empty());
+        EXPECT_FALSE(lost.faults.at(0).task.empty());
       }
-      for (auto& backend : rig.faulty) backend->release_hanging();
+      taken_over += !got->taken_over.empty();
     }
+    hit += victim.hits() > 0;
+    for (auto& backend : rig.faulty) backend->release_hanging();
   }
-  EXPECT_GT(taken_over, 300);
-  EXPECT_LT(failed, 60);
-  for (const Fault fault : {Fault::kRefuses, Fault::kFails, Fault::kHangs, Fault::kSlow, Fault::kWrongSize})
-    EXPECT_GT(hit[fault], 50) << static_cast<int>(fault);
+  EXPECT_GT(hit, kSeeds / 3);
+  EXPECT_GT(taken_over, kSeeds / 4);
 }
+
+INSTANTIATE_TEST_SUITE_P(Faults, ThousandFaults, ::testing::Range(0, 12));
 
 }  // namespace
 }  // namespace tessera

@@ -62,6 +62,12 @@ Result<Ticket> FaultyBackend::submit(int device, const Task& task, const Operand
       slow_[ticket] = {inner, WallClock::instance().now() + kSlowTask};
       return ticket;
     }
+    case Fault::kStrikes: {
+      lock.unlock();
+      const Result<Ticket> got = inner_->submit(device, task, operands);
+      injection_.strike();
+      return got;
+    }
     default:
       lock.unlock();
       return submit_wrong(device, task, operands);

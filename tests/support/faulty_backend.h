@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <condition_variable>
+#include <functional>
 #include <map>
 #include <mutex>
 #include <set>
@@ -13,13 +14,14 @@
 
 namespace tessera::testing {
 
-enum class Fault { kNone, kRefuses, kFails, kHangs, kSlow, kWrongSize };
+enum class Fault { kNone, kRefuses, kFails, kHangs, kSlow, kWrongSize, kStrikes };
 
 struct Injection {
   Fault fault = Fault::kNone;
-  int device = 0;         // of the backend
-  int at = 0;             // the task that it hits, counted on that device from 0
-  bool for_good = false;  // and all after it
+  int device = 0;                  // of the backend
+  int at = 0;                      // the task that it hits, counted on that device from 0
+  bool for_good = false;           // and all after it
+  std::function<void()> strike{};  // of kStrikes: called once the task was handed over
 };
 
 // Tickets of hanging tasks end when released, as failures. Safe from any thread.
