@@ -16,6 +16,9 @@
 namespace tessera::calibration {
 namespace {
 
+// What a backend may show of its tuning: that is kept with the figures, and no property of the device.
+constexpr const char* kTuningProperty = "tuning";
+
 std::string processor() {
   std::ifstream in("/proc/cpuinfo");
   std::string line;
@@ -59,7 +62,8 @@ std::string fingerprint_of(const Store& store, const CalibrationOptions& options
 std::string identity_of(const DeviceDescription& device) {
   std::string words = device.name + " of " + device.backend + ", " + std::to_string(device.threads) + " threads";
   if (device.emulated) words += ", emulated";
-  for (const auto& [key, value] : device.properties) words += ", " + key + ' ' + value;
+  for (const auto& [key, value] : device.properties)
+    if (key != kTuningProperty) words += ", " + key + ' ' + value;
   return words;
 }
 

@@ -5,6 +5,7 @@
 #include <spdlog/spdlog.h>
 
 #include "tools/commands.h"
+#include "tools/device_figures.h"
 #include "tools/flags.h"
 #include "tools/loaded_plugins.h"
 #include "tools/machine_source.h"
@@ -32,6 +33,9 @@ Json device_json(const DeviceDescription& device, const Platform& platform, cons
                  const std::vector<DeviceFigure>& figures) {
   Json properties = Json::object();
   for (const auto& [name, value] : device.properties) properties[name] = value;
+  Json calibrated = nullptr;
+  for (const CalibratedDevice& known : calibration.devices)
+    if (known.name == device.name) calibrated = calibration_json(known);
   const Bytes capacity = device.memory_capacity;
   return {{"name", device.name},
           {"kind", to_string(device.kind)},
@@ -46,6 +50,7 @@ Json device_json(const DeviceDescription& device, const Platform& platform, cons
           {"link", device.link.empty() ? Json(nullptr) : Json(device.link)},
           {"threads", device.threads},
           {"calibrated", device.available && !calibration.created.empty() ? Json(calibration.created) : Json(nullptr)},
+          {"calibration", std::move(calibrated)},
           {"figures", figures_json(device.name, figures)},
           {"properties", std::move(properties)}};
 }
@@ -74,17 +79,21 @@ std::vector<std::string> row(const DeviceDescription& device, const Platform& pl
           device.why};
 }
 
-void print_details(const DeviceDescription& device, const std::vector<DeviceFigure>& figures) {
+void print_details(const DeviceDescription& device, const Calibration& calibration,
+                   const std::vector<DeviceFigure>& figures) {
   for (const auto& [name, value] : device.properties) std::printf("         %s: %s\n", name.c_str(), value.c_str());
+  for (const CalibratedDevice& calibrated : calibration.devices)
+    if (calibrated.name == device.name)
+      for (const std::string& line : calibration_lines(calibrated)) std::printf("         %s\n", line.c_str());
   for (const DeviceFigure& figure : figures)
     if (figure.device == device.name) std::printf("         %s\n", figure_line(figure).c_str());
 }
 
-void print_table(const Platform& platform, const std::string& calibrated, const std::vector<DeviceFigure>& figures) {
+void print_table(const Platform& platform, const Calibration& calibration, const std::vector<DeviceFigure>& figures) {
   const Painter paint(colours_wanted());
   std::vector<std::vector<std::string>> rows{
       {"device", "kind", "backend", "state", "memory", "of", "link", "calibrated", "notes"}};
-  for (const DeviceDescription& device : platform.devices) rows.push_back(row(device, platform, calibrated));
+  for (const DeviceDescription& device : platform.devices) rows.push_back(row(device, platform, calibration.created));
   std::vector<int> widths(rows[0].size());
   for (const auto& cells_of_row : rows)
     for (size_t c = 0; c < cells_of_row.size(); ++c) widths[c] = std::max(widths[c], cells(cells_of_row[c]));
@@ -101,7 +110,7 @@ void print_table(const Platform& platform, const std::string& calibrated, const 
       line += paint(as, last ? rows[r][c] : pad(rows[r][c], widths[c])) + (last ? "\n" : "  ");
     }
     std::fputs(line.c_str(), stdout);
-    if (r > 0) print_details(platform.devices[r - 1], figures);
+    if (r > 0) print_details(platform.devices[r - 1], calibration, figures);
   }
 }
 
@@ -164,7 +173,7 @@ int devices_command(int argc, const char* const* argv) {
     print_json(document);
     return 0;
   }
-  print_table(platform, calibration.created, found->figures);
+  print_table(platform, calibration, found->figures);
   print_refused_plugins();
   if (!calibration.created.empty())
     std::printf("calibrated %s: %s\n", calibration.created.c_str(),

@@ -89,6 +89,18 @@ TEST(CalibrationSanity, KnowsHowFastBytesCanMove) {
   }
 }
 
+TEST(CalibrationIdentity, ChangesWithTheDriverAndNotWithTheTuning) {
+  DeviceDescription device;
+  device.name = "gpu0";
+  device.backend = "gpu";
+  device.properties = {{"driver", "3.1"}, {"tuning", "tile 8"}};
+  const std::string before = calibration::identity_of(device);
+  device.properties[1].second = "tile 16";
+  EXPECT_EQ(calibration::identity_of(device), before);
+  device.properties[0].second = "3.2";
+  EXPECT_NE(calibration::identity_of(device), before);
+}
+
 TEST(CalibrationModel, NeverLetsNoiseMakeALayerFree) {
   calibration::DeviceFigures figures;
   for (const auto& [tokens, decoded_us, coded_us] : {std::tuple{8, 300, 0}, {16, 900, 400}, {128, 2000, 1900}}) {
