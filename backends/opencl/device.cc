@@ -144,6 +144,11 @@ Status Device::set_tuning(const Tuning& tuning) {
   return {};
 }
 
+void Device::keep_binaries() {
+  const std::lock_guard held(lock_);
+  programs_.keep(tuning_);
+}
+
 Result<TileKernels> Device::tile_kernels(const Tile& tile) {
   const std::lock_guard held(lock_);
   TESSERA_TRY(open());

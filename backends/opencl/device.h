@@ -46,6 +46,8 @@ class Device {
 
   Tuning tuning() const;
   Status set_tuning(const Tuning& tuning);
+  // Of the kernels that are in use now.
+  void keep_binaries();
   RowKernels row_kernels() const { return rows_; }
   const TileKernels& tile_kernels(int tokens) const { return tokens <= kFewTokens ? few_ : many_; }
   const Tile& tile(int tokens) const { return tuning_.of(tokens); }

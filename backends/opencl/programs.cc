@@ -44,6 +44,7 @@ Result<RowKernels> Programs::rows(cl_context context) {
   TESSERA_ASSIGN(k.combine, kernel(built, "combine"));
   TESSERA_ASSIGN(k.embed, kernel(built, "embed"));
   TESSERA_ASSIGN(k.head, kernel(built, "head"));
+  k.program = built;
   rows_ = k;
   return k;
 }
@@ -61,6 +62,7 @@ Result<TileKernels> Programs::tiles(cl_context context, const Tile& tile) {
   TileKernels k;
   TESSERA_ASSIGN(k.project, kernel(built, "project"));
   TESSERA_ASSIGN(k.reduce, kernel(built, "reduce"));
+  k.program = built;
   tiles_[tile] = k;
   return k;
 }
@@ -78,8 +80,21 @@ Result<cl_program> Programs::program(cl_context context, const std::string& sour
     if (const cl_program known = binary.empty() ? nullptr : from_binary(context, binary, options)) return known;
   }
   TESSERA_ASSIGN(const cl_program built, from_source(context, source, options));
-  if (const std::string binary = folder ? binary_of(built) : ""; !binary.empty()) write_binary(file, binary);
+  if (folder) unkept_[built] = file;
   return built;
+}
+
+void Programs::keep(const Tuning& tuning) {
+  std::vector<cl_program> used;
+  if (rows_) used.push_back(rows_->program);
+  for (const Tile& tile : {tuning.few, tuning.many})
+    if (const auto at = tiles_.find(tile); at != tiles_.end()) used.push_back(at->second.program);
+  for (const cl_program p : used) {
+    const auto at = unkept_.find(p);
+    if (at == unkept_.end()) continue;
+    if (const std::string binary = binary_of(p); !binary.empty()) write_binary(at->second, binary);
+    unkept_.erase(at);
+  }
 }
 
 cl_program Programs::from_binary(cl_context context, const std::string& binary, const std::string& options) {

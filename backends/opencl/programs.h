@@ -16,9 +16,11 @@ std::optional<std::filesystem::path> cache_folder();
 
 struct RowKernels {
   cl_kernel locate = nullptr, attend = nullptr, gather = nullptr, combine = nullptr, embed = nullptr, head = nullptr;
+  cl_program program = nullptr;
 };
 struct TileKernels {
   cl_kernel project = nullptr, reduce = nullptr;
+  cl_program program = nullptr;
 };
 
 // Of one device. Not thread-safe: the device's lock is held, and kernels take their arguments under it.
@@ -32,6 +34,9 @@ class Programs {
   // Built on first use; kDevice with the compiler's log where that fails.
   Result<RowKernels> rows(cl_context context);
   Result<TileKernels> tiles(cl_context context, const Tile& tile);
+  // Writes the binaries of these programs to the cache, where they are not yet: some drivers finish a program only when its
+  // binary is asked for, which takes longer than building it (PoCL: 4 s), so this waits for a calibration.
+  void keep(const Tuning& tuning);
   // Work-items that share a row in norms and heads.
   int row_lanes() const { return device_.is_cpu() ? 16 : 64; }
 
@@ -47,6 +52,7 @@ class Programs {
   const DeviceFacts& device_;
   std::string name_;  // "opencl0", for messages
   std::vector<cl_program> programs_;
+  std::map<cl_program, std::filesystem::path> unkept_;  // built from source
   std::vector<cl_kernel> kernels_;
   std::optional<RowKernels> rows_;
   std::map<Tile, TileKernels> tiles_;

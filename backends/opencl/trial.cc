@@ -121,6 +121,7 @@ Result<Tuning> try_tiles(Device& device, const ModelShape& shape) {
   TESSERA_ASSIGN(found.few, fastest(device, shape, std::min(kFewTokens / 2, longest)));
   if (longest > kFewTokens) { TESSERA_ASSIGN(found.many, fastest(device, shape, std::min(4 * kFewTokens, longest))); }
   TESSERA_TRY(device.set_tuning(found));
+  device.keep_binaries();
   return found;
 }
 

@@ -204,7 +204,9 @@ TEST_F(OpenClDevice, RebuildsBinariesThatCannotBeUsed) {
   const Weights weights = weights_of(layer, all_slices(layer), 4, WeightForm::kCoded);
   const auto run = [&] {
     Rig rig(facts_);
-    return rig.layer<float>(Op::kLayer, layer, rig.put(weights, true), layer.input(3), {0, 3});
+    const auto y = rig.layer<float>(Op::kLayer, layer, rig.put(weights, true), layer.input(3), {0, 3});
+    rig.device().keep_binaries();
+    return y;
   };
   const auto want = run();
   const fs::path cache = fs::path(folder.path()) / "tessera" / "opencl";
