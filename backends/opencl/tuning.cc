@@ -12,7 +12,7 @@ constexpr const char* kFormat = "tessera-opencl 1";
 // lanes, panels, rows, depth, stage. CPUs: a work-item is a core's inner loop, its 16 columns a vector or two, so few of
 // them with many rows; GPUs: lanes make a warp, rows are staged, a few registers each.
 constexpr Tile kCpuFew[] = {{4, 4, 8, 64, 0}, {8, 2, 8, 64, 0}};
-constexpr Tile kCpuMany[] = {{8, 2, 8, 64, 0}, {4, 4, 8, 64, 0}};
+constexpr Tile kCpuMany[] = {{16, 2, 8, 64, 0}, {8, 2, 8, 64, 0}};
 constexpr Tile kGpuFew[] = {{8, 4, 2, 32, 1}, {16, 4, 1, 32, 1}, {32, 2, 1, 32, 1}, {8, 4, 4, 32, 1}};
 constexpr Tile kGpuMany[] = {{16, 4, 4, 32, 1}, {32, 4, 2, 32, 1}, {32, 4, 4, 16, 1}, {16, 8, 4, 32, 1}};
 constexpr Tile kSmallest = {1, 1, 1, 16, 0};  // 2.1 KiB: less than any device of the full profile has (32 KiB)
