@@ -11,8 +11,8 @@
 //            5. the replay decides: the fastest candidate that keeps both budgets; keep what costs nothing
 // Reference: Topcuoglu, Hariri, Wu, "Performance-Effective and Low-Complexity Task Scheduling for Heterogeneous Computing",
 //            IEEE TPDS 13(3), 2002. Here a task may be split, and lanes run in plan order: there are no gaps to insert into.
-// Cost:      O(homes * depth * devices) lane simulations a submodel, O(bitwidths * (log depths + log widths)) submodels, one
-// or
+// Cost:      O(devices^2 * slices^2) a kind of split, O(homes * depth * devices) lane simulations a submodel, O(bitwidths *
+// (log depths + log widths)) submodels, one or
 //            two replays each.
 // Knobs:     bits (best): bitwidth of every shard.
 #include "framework/registry.h"

@@ -113,32 +113,35 @@ SliceSplit::Counts SliceSplit::one_by_one(const Counts& most, int slices, Comple
   return counts;
 }
 
-// Slice by slice to whoever then has least to do (which is best for one half), then slices move while that helps both.
+// For each time that attention might take, the counts that it allows; under those, FFN slices one by one to whoever then has
+// least to do, which is best where one half counts. So no other split is better, if more slices never take less.
 SliceSplit::Counts SliceSplit::balance(const std::vector<DeviceId>& devices, const Counts& most, int slices, Bits bits) {
-  Counts counts = one_by_one(most, slices, [&](size_t i, int k) {
-    const Halves& of = halves(devices[i], bits);
-    return of.attention[k] + of.ffn[k];
-  });
-  if (counts.empty()) return counts;
-  for (bool better = true; better;) {
-    better = false;
-    Duration best = slowest(devices, counts, bits);
-    for (size_t from = 0; from < devices.size(); ++from)
-      for (size_t to = 0; to < devices.size(); ++to) {
-        if (from == to || counts[from] == 0 || counts[to] == most[to]) continue;
-        --counts[from];
-        ++counts[to];
-        const Duration then = slowest(devices, counts, bits);
-        if (then < best) {
-          best = then;
-          better = true;
-        } else {
-          ++counts[from];
-          --counts[to];
-        }
-      }
+  const auto [known, fresh] = balanced_.try_emplace({devices, most, slices, bits});
+  Counts& best = known->second;
+  if (!fresh) return best;
+  std::vector<Duration> times;
+  for (const DeviceId device : devices) {
+    const std::vector<Duration>& attention = halves(device, bits).attention;
+    times.insert(times.end(), attention.begin(), attention.end());
   }
-  return counts;
+  std::sort(times.begin(), times.end());
+  times.erase(std::unique(times.begin(), times.end()), times.end());
+  Duration least;
+  for (const Duration time : times) {
+    if (!best.empty() && time >= least) break;
+    Counts allowed = most;
+    for (size_t i = 0; i < devices.size(); ++i) {
+      const std::vector<Duration>& attention = halves(devices[i], bits).attention;
+      while (allowed[i] > 0 && attention[allowed[i]] > time) --allowed[i];
+    }
+    const Counts counts = one_by_one(allowed, slices, [&](size_t i, int k) { return halves(devices[i], bits).ffn[k]; });
+    if (counts.empty()) continue;
+    const Duration then = slowest(devices, counts, bits);
+    if (!best.empty() && then >= least) continue;
+    best = counts;
+    least = then;
+  }
+  return best;
 }
 
 SliceSplit::Counts SliceSplit::fill(const std::vector<DeviceId>& devices, const Counts& most, const LaneClock& clock,

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <map>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -48,6 +49,7 @@ class SliceSplit {
   const PlanningView& view_;
   std::map<std::pair<DeviceId, Bits>, Halves> halves_;
   std::map<DeviceId, Bytes> rooms_;
+  std::map<std::tuple<std::vector<DeviceId>, Counts, int, Bits>, Counts> balanced_;
 };
 
 }  // namespace tessera

@@ -197,16 +197,16 @@ TEST_F(ConfigFile, MistakesInLinksAndMemoriesAreNamedWithTheirRemedy) {
   const auto error = [&](const std::string& from, const std::string& to) {
     return platform_error(replaced(board, from, to));
   };
-  expect_error(error("link = \"gpu0.link\"\n", "\n"), 39, "no link fills them; add link = ");
-  expect_error(error("link = \"gpu0.link\"", "link = \"pcie\""), 42, "no device of kind \"link\" is named 'pcie'");
-  expect_error(error("link = \"gpu0.link\"", "link = \"cpu0\""), 42, "no device of kind \"link\" is named 'cpu0'");
-  expect_error(error("memory = \"gpu0\"\n", "\n"), 42, "computes in host memory, which no link fills");
-  expect_error(error("memory = \"gpu0\"\n", "host_visible = true\n"), 42, "computes in host memory, which no link fills");
-  expect_error(error("memory = \"gpu0\"\n", "memory = \"gpu1\"\n"), 41, "no memory named 'gpu1'");
-  expect_error(error("memory = \"gpu0\"\n", "memory = \"gpu0\"\nshared = true\n"), 42, "memory must be \"host\"");
-  expect_error(error("memory = \"gpu0\"\n", "memory = \"gpu0\"\nshared = \"no\"\n"), 42, "shared must be true or false");
-  expect_error(error("bandwidth = \"10 GB/s\"  #", "# "), 53, "a link needs its bandwidth");
-  expect_error(error("[device.link]", "[device.storage]"), 50, "table [link] is missing");
+  expect_error(error("link = \"gpu0.link\"\n", "\n"), 41, "no link fills them; add link = ");
+  expect_error(error("link = \"gpu0.link\"", "link = \"pcie\""), 44, "no device of kind \"link\" is named 'pcie'");
+  expect_error(error("link = \"gpu0.link\"", "link = \"cpu0\""), 44, "no device of kind \"link\" is named 'cpu0'");
+  expect_error(error("memory = \"gpu0\"\n", "\n"), 44, "computes in host memory, which no link fills");
+  expect_error(error("memory = \"gpu0\"\n", "host_visible = true\n"), 44, "computes in host memory, which no link fills");
+  expect_error(error("memory = \"gpu0\"\n", "memory = \"gpu1\"\n"), 43, "no memory named 'gpu1'");
+  expect_error(error("memory = \"gpu0\"\n", "memory = \"gpu0\"\nshared = true\n"), 44, "memory must be \"host\"");
+  expect_error(error("memory = \"gpu0\"\n", "memory = \"gpu0\"\nshared = \"no\"\n"), 44, "shared must be true or false");
+  expect_error(error("bandwidth = \"10 GB/s\"  #", "# "), 57, "a link needs its bandwidth");
+  expect_error(error("[device.link]", "[device.storage]"), 53, "table [link] is missing");
 }
 
 TEST_F(ConfigFile, BuffersOfItsOwnMayLieInTheHostsMemory) {

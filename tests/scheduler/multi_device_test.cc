@@ -370,6 +370,37 @@ TEST(LaneClock, ReachesTheReplaysLatencyToTheNanosecond) {
   EXPECT_GT(compared, 2000);
 }
 
+// Every way to give `slices` to the devices from `first` on.
+void each_split(SliceSplit& split, const std::vector<DeviceId>& devices, size_t first, int slices,
+                SliceSplit::Counts& counts, Duration& least) {
+  if (first + 1 == devices.size()) {
+    counts[first] = slices;
+    least = std::min(least, split.slowest(devices, counts, 6));
+    return;
+  }
+  for (int k = 0; k <= slices; ++k) {
+    counts[first] = k;
+    each_split(split, devices, first + 1, slices - k, counts, least);
+  }
+}
+
+TEST(SliceSplit, BalancesAsWellAsTryingEverySplit) {
+  for (uint64_t seed = 0; seed < 600; ++seed) {
+    SCOPED_TRACE(seed);
+    const Asked asked = drawn(seed);
+    const GraphReplay replay(asked.context());
+    const PlanningView view = asked.view(replay);
+    TaskCosts costs(view);
+    SliceSplit split(costs);
+    const int slices = asked.shape.slices;
+    const auto counts = split.balance(asked.devices, SliceSplit::Counts(asked.devices.size(), slices), slices, 6);
+    SliceSplit::Counts any(asked.devices.size(), 0);
+    Duration least = kForever;
+    each_split(split, asked.devices, 0, slices, any, least);
+    ASSERT_EQ(split.slowest(asked.devices, counts, 6), least);
+  }
+}
+
 TEST(Heft, LeavesOutWhatADeviceCannotDo) {
   Asked asked = trio(6);
   register_policies();
