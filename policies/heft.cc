@@ -1,19 +1,17 @@
 // Spreads each layer over the devices so that it ends as early as it can: heterogeneous earliest finish time.
 //
-// Optimises: depth, then width, of the submodel that meets the latency; then profiled accuracy among bitwidths; then
-// latency. Algorithm: 1. for each bitwidth of the store, most bits first, find the deepest, then widest submodel in time
-//            2. place its layers in order of upward rank (each needs the one before it: the order in which they stand), on
-//            what
-//               ends earliest with transfers, loads and what was placed before: one device, the balanced split of the slices
-//               over several (their parts of attention and FFN, joined at home), or the layer before's split
-//            3. load a layer's parts in order of upward rank too: first the weights of who has the longest way to its end
+// Optimises: depth, then width, of the submodel in time; then, among bitwidths, profiled accuracy; then latency.
+// Algorithm: 1. for each bitwidth of the store, most bits first, find the deepest, then widest submodel in time
+//            2. place its layers by upward rank (the order in which they stand: each needs the one before) on what ends
+//               earliest with transfers, loads and what was placed before: one device, the balanced split of the slices over
+//               several (parts of attention and FFN, joined at home), or the layer before's split
+//            3. load a layer's parts by upward rank too: first the weights of who has the longest way to its end
 //            4. leave out what a device's own memory cannot hold; try each home, and each device alone
 //            5. the replay decides: the fastest candidate that keeps both budgets; keep what costs nothing
 // Reference: Topcuoglu, Hariri, Wu, "Performance-Effective and Low-Complexity Task Scheduling for Heterogeneous Computing",
 //            IEEE TPDS 13(3), 2002. Here a task may be split, and lanes run in plan order: there are no gaps to insert into.
-// Cost:      O(devices^2 * slices^2) a kind of split, O(homes * depth * devices) lane simulations a submodel, O(bitwidths *
-// (log depths + log widths)) submodels, one or
-//            two replays each.
+// Cost:      O(homes * depth * devices) lane simulations a submodel and O(devices^2 * slices^2) a kind of layer;
+//            O(bitwidths * (log depths + log widths)) submodels, one or two replays each.
 // Knobs:     bits (best): bitwidth of every shard.
 #include "framework/registry.h"
 #include "policies/parts/knobs.h"

@@ -1,18 +1,16 @@
 // Gives each slice to the device where it completes first: the greedy rule of run-time schedulers, used ahead of time.
 //
-// Optimises: depth, then width, of the submodel that meets the latency; then profiled accuracy among bitwidths; then
-// latency. Algorithm: 1. for each bitwidth of the store, most bits first, find the deepest, then widest submodel in time
+// Optimises: depth, then width, of the submodel in time; then, among bitwidths, profiled accuracy; then latency.
+// Algorithm: 1. for each bitwidth of the store, most bits first, find the deepest, then widest submodel in time
 //            2. layer by layer, slice by slice in plan order: to the device whose part then completes first, given when its
-//            lane,
-//               its input, its loads and its transfers would be through; no looking ahead, no going back
+//               lane, its input, its loads and its transfers would be through; no looking ahead, no going back
 //            3. or the whole layer on one device, or split like the layer before, where that completes earlier
 //            4. leave out what a device's own memory cannot hold; try each home, and each device alone
 //            5. the replay decides: the fastest candidate that keeps both budgets; keep what costs nothing
 // Reference: MCT of Maheswaran, Ali, Siegel, Hensgen, Freund, "Dynamic Matching and Scheduling of a Class of Independent
-// Tasks
-//            onto Heterogeneous Computing Systems", HCW 1999; with transfers as in StarPU's dmda (Augonnet, Thibault,
-//            Namyst, Wacrenier, CCPE 23(2), 2011).
-// Cost:      O(homes * depth * slices * devices) a submodel, O(bitwidths * (log depths + log widths)) submodels, one or two
+//            Tasks onto Heterogeneous Computing Systems", HCW 1999; with transfers as in StarPU's dmda (Augonnet, Thibault,
+//            Namyst, Wacrenier, "StarPU", CCPE 23(2), 2011).
+// Cost:      O(homes * depth * slices * devices) a submodel; O(bitwidths * (log depths + log widths)) submodels, one or two
 //            replays each.
 // Knobs:     bits (best): bitwidth of every shard.
 #include "framework/registry.h"

@@ -1,9 +1,8 @@
 // Follows a plan's lanes through time while its layers are placed one after the other.
 //
-//   storage ─ rows ─ load 0 ─ load 1 ...        what each task waits for, and the order in each lane, are those of the graph
-//   link         ─ weights 0 ─ weights 1        that the plan is lowered to: where memory makes nothing wait, finish() is
-//   the lanes        ─ x up ─ part ─ partial down   replay's latency to the nanosecond
-//   (tests/scheduler/multi_device_test.cc)
+//   storage:  rows ─ load 0 ─ load 1 ...      tasks, what each waits for and their order in each lane are those of the graph
+//   link:          ─ weights 0 ─ weights 1    that the plan is lowered to: where memory makes nothing wait, finish() is the
+//   a lane:        ─ x up ─ part ─ x down     replay's latency (to the nanosecond: tests/scheduler/placement_property_test.cc)
 #pragma once
 
 #include <array>
