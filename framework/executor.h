@@ -71,8 +71,8 @@ struct RunLimits {
   const std::atomic<bool>* cancel = nullptr;  // looked at before each task starts, and every 2 ms while one runs
   // A running task is given up at max(10 x p95, p95 + floor) (architecture section 4); kForever: never.
   Duration overdue_floor = milliseconds(5000);
-  // The same for what is no load, where another device could take over; the lesser of both counts.
-  Duration suspect_floor = kForever;
+  // The same for what is no load, by device, where another could take over; the lesser of both counts. Missing: kForever.
+  std::vector<Duration> suspect_floor;
   // A failure cancels all that has not started, not only what depends on it.
   bool stop_on_failure = false;
 };

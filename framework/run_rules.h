@@ -11,7 +11,8 @@ namespace tessera {
 
 // How long a task may run before it is given up (architecture section 4).
 inline Duration overdue_floor(const Task& task, const RunLimits& limits) {
-  return task.kind == TaskKind::kLoad ? limits.overdue_floor : std::min(limits.overdue_floor, limits.suspect_floor);
+  const bool suspect = task.kind != TaskKind::kLoad && task.cost.device < limits.suspect_floor.size();
+  return suspect ? std::min(limits.overdue_floor, limits.suspect_floor[task.cost.device]) : limits.overdue_floor;
 }
 inline Duration overdue_limit(const Task& task, const RunLimits& limits) {
   const Duration floor = overdue_floor(task, limits);

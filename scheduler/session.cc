@@ -22,6 +22,8 @@ namespace {
 // Free pages that may stay beyond the account of a request, so that small changes of plan cost no page faults.
 constexpr Bytes kArenaSlack = mib(2);
 
+constexpr Duration kEmulatedSuspectAfter = milliseconds(1000);
+
 // How long a session that closes waits for devices that still use its memory; then that memory is the process's for good.
 constexpr Duration kFarewell = milliseconds(200);
 
@@ -89,6 +91,7 @@ class StoreSession final : public Session {
                  Loss& loss, Answer& answer);
   bool note(const std::vector<DeviceFault>& faults, Loss& loss);
   void await_slow(Loss& loss);
+  std::vector<Duration> suspect_floors(const RequestOptions& options) const;
   Result<PlannedRequest> plan_rest(const RequestOptions& options, const Input& input, const SessionPlanner::Rest& rest);
   // A device never ended a task and may still use its operands: they stay, and count, until it has.
   void leave_behind(std::unique_ptr<TaskBinder> binder, Bytes bytes) {
@@ -274,7 +277,7 @@ Status StoreSession::execute_bound(const RequestOptions& options, const Input& i
     arena_.set_limit(std::max(Bytes{0}, planned.plan.predicted.peak - base_) + kArenaSlack);
     RunLimits run_limits = limits(options, planned);
     run_limits.stop_on_failure = true;
-    if (planner_.has_spare() && !loss.patient) run_limits.suspect_floor = options.suspect_after;
+    if (planner_.has_spare() && !loss.patient) run_limits.suspect_floor = suspect_floors(options);
     auto binder =
         std::make_unique<RequestBinder>(BinderInputs{*store_, machine_.platform, planned.plan, planned.graph,
                                                      planned.buffers, arena_, pool_, residents_, input.ids, input.types});
@@ -293,6 +296,14 @@ Status StoreSession::execute_bound(const RequestOptions& options, const Input& i
   answer.peaks = answer.report.peak;
   answer.peak = answer.peaks.empty() ? Bytes{} : answer.peaks[0];
   return {};
+}
+
+// What an emulator takes depends on who else uses this machine: it is given more time before it is suspect.
+std::vector<Duration> StoreSession::suspect_floors(const RequestOptions& options) const {
+  std::vector<Duration> floors;
+  for (const DeviceDescription& device : machine_.platform.devices)
+    floors.push_back(device.emulated ? std::max(options.suspect_after, kEmulatedSuspectAfter) : options.suspect_after);
+  return floors;
 }
 
 // After a run that failed: takes note of the devices that failed, saves what can be used, and plans the rest on the others.

@@ -7,12 +7,12 @@
 namespace tessera::testing {
 namespace {
 
-constexpr uint64_t kWorlds = 2400;  // for each of seven policies
+constexpr uint64_t kWorlds = 2400;  // for each of eight policies
 
 class EveryPolicy : public ::testing::TestWithParam<std::string> {};
 INSTANTIATE_TEST_SUITE_P(Random, EveryPolicy,
-                         ::testing::Values("adversarial", "heft", "load-exec", "min-completion", "preload", "std-pipeline",
-                                           "sti"),
+                         ::testing::Values("adversarial", "even-split", "heft", "load-exec", "min-completion", "preload",
+                                           "std-pipeline", "sti"),
                          [](const auto& param) { return param.param.substr(0, 3); });
 
 // "" or what is untrue in an infeasible answer.

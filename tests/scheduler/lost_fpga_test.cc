@@ -93,7 +93,6 @@ class LostFpga : public ::testing::TestWithParam<const char*> {
 
   Result<Answer> run(uint64_t seed) {
     RequestOptions options = scripted();
-    options.suspect_after = milliseconds(2000);  // the emulator on a busy machine
     options.seed = seed;
     return session->run(options, kIds, std::vector<int32_t>(kIds.size(), 0));
   }
