@@ -36,11 +36,12 @@ class Calibrator {
       TESSERA_ASSIGN(const bool keep, judge(id));
       if (!keep) missing.push_back(id);
     }
+    if (options_.read_only) missing.clear();
     if (!missing.empty()) announce(missing);
     const Duration start = WallClock::instance().now();
     for (const DeviceId id : missing) TESSERA_TRY(measure(id));
     install();
-    learn_requests();
+    if (!options_.read_only) learn_requests();
     result_.measured = !missing.empty();
     if (result_.measured) result_.took = WallClock::instance().now() - start;
     machine_.costs->mark_saved();

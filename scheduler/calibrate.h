@@ -10,12 +10,13 @@
 namespace tessera {
 
 struct CalibrationOptions {
-  bool cold = false;      // the store was opened for O_DIRECT reads: another cost than through the page cache
-  bool again = false;     // measure every device although there are figures
-  bool check = false;     // measure a few points of devices that have figures, and anew those that have drifted
-  bool quiet = false;     // do not announce it on stderr
-  std::string directory;  // default: $XDG_CACHE_HOME/tessera, else ~/.cache/tessera
-  std::string version;    // of the program, its build included: another one has other kernels, and measures anew
+  bool cold = false;       // the store was opened for O_DIRECT reads: another cost than through the page cache
+  bool again = false;      // measure every device although there are figures
+  bool check = false;      // measure a few points of devices that have figures, and anew those that have drifted
+  bool read_only = false;  // take what is in the file: nothing is measured or written
+  bool quiet = false;      // do not announce it on stderr
+  std::string directory;   // default: $XDG_CACHE_HOME/tessera, else ~/.cache/tessera
+  std::string version;     // of the program, its build included: another one has other kernels, and measures anew
   // Registered policy whose requests are measured, too: what loads and computes do to each other. Empty: none.
   std::string policy;
   // What measuring may take, storage and every device together; the least number of repetitions is done in any case.

@@ -9,6 +9,7 @@
 #include "tools/flags.h"
 #include "tools/loaded_plugins.h"
 #include "tools/machine_source.h"
+#include "tools/process_facts.h"
 #include "tools/terminal.h"
 
 namespace tessera {
@@ -29,8 +30,16 @@ Json figures_json(const std::string& device, const std::vector<DeviceFigure>& fi
   return list;
 }
 
+// When the device was measured; empty: it was not.
+std::string measured_on(const DeviceDescription& device, const Calibration& calibration) {
+  for (const CalibratedDevice& d : calibration.devices)
+    if (d.name == device.name && d.figures > 0) return d.created;
+  return {};
+}
+
 Json device_json(const DeviceDescription& device, const Platform& platform, const Calibration& calibration,
                  const std::vector<DeviceFigure>& figures) {
+  const std::string measured = measured_on(device, calibration);
   Json properties = Json::object();
   for (const auto& [name, value] : device.properties) properties[name] = value;
   Json calibrated = nullptr;
@@ -49,7 +58,7 @@ Json device_json(const DeviceDescription& device, const Platform& platform, cons
           {"shared_with_host", device.shared_with_host},
           {"link", device.link.empty() ? Json(nullptr) : Json(device.link)},
           {"threads", device.threads},
-          {"calibrated", device.available && !calibration.created.empty() ? Json(calibration.created) : Json(nullptr)},
+          {"calibrated", measured.empty() ? Json(nullptr) : Json(measured)},
           {"calibration", std::move(calibrated)},
           {"figures", figures_json(device.name, figures)},
           {"properties", std::move(properties)}};
@@ -63,7 +72,8 @@ std::string memory_text(const DeviceDescription& device, const Platform& platfor
 }
 
 // The cells of one device's row; the last one, "why", is as long as it is, or not there.
-std::vector<std::string> row(const DeviceDescription& device, const Platform& platform, const std::string& calibrated) {
+std::vector<std::string> row(const DeviceDescription& device, const Platform& platform, const Calibration& calibration) {
+  const std::string calibrated = measured_on(device, calibration);
   std::string state = device.available ? "available" : "not here";
   if (device.emulated) state += ", emulated";
   return {device.name,
@@ -75,15 +85,17 @@ std::vector<std::string> row(const DeviceDescription& device, const Platform& pl
           : device.shared_with_host ? "host's"
                                     : "own",
           device.link.empty() ? "-" : device.link,
-          device.available && !calibrated.empty() ? calibrated.substr(0, 10) : "-",
+          calibrated.empty() ? "-" : calibrated.substr(0, 10),
           device.why};
 }
 
 void print_details(const DeviceDescription& device, const Calibration& calibration,
                    const std::vector<DeviceFigure>& figures) {
   for (const auto& [name, value] : device.properties) std::printf("         %s: %s\n", name.c_str(), value.c_str());
+  if (device.available && !calibration.devices.empty() && measured_on(device, calibration).empty())
+    std::printf("         not measured yet: by `tessera calibrate`, or when it is first used\n");
   for (const CalibratedDevice& calibrated : calibration.devices)
-    if (calibrated.name == device.name)
+    if (calibrated.name == device.name && calibrated.figures > 0)
       for (const std::string& line : calibration_lines(calibrated)) std::printf("         %s\n", line.c_str());
   for (const DeviceFigure& figure : figures)
     if (figure.device == device.name) std::printf("         %s\n", figure_line(figure).c_str());
@@ -93,7 +105,7 @@ void print_table(const Platform& platform, const Calibration& calibration, const
   const Painter paint(colours_wanted());
   std::vector<std::vector<std::string>> rows{
       {"device", "kind", "backend", "state", "memory", "of", "link", "calibrated", "notes"}};
-  for (const DeviceDescription& device : platform.devices) rows.push_back(row(device, platform, calibration.created));
+  for (const DeviceDescription& device : platform.devices) rows.push_back(row(device, platform, calibration));
   std::vector<int> widths(rows[0].size());
   for (const auto& cells_of_row : rows)
     for (size_t c = 0; c < cells_of_row.size(); ++c) widths[c] = std::max(widths[c], cells(cells_of_row[c]));
@@ -120,28 +132,28 @@ struct Found {
   std::vector<DeviceFigure> figures;
 };
 
-Result<Found> uncalibrated(const MachineFlags& machine, const Error& why) {
-  spdlog::warn("no calibrated figures: {}", why.message);
-  Found found;
-  TESSERA_ASSIGN(found.machine.machine, local_machine(machine.backend_options(), machine.devices));
-  return found;
-}
-
 // Devices are listed even where there is no model to calibrate with, or one of them fails.
 Result<Found> find(const ModelFlags& model, const MachineFlags& machine) {
   Found found;
   auto opened = open_model(model, 0);
   if (!opened.ok()) {
     if (!model.model.empty()) return opened.error();
-    return uncalibrated(machine, opened.error());
+    spdlog::warn("no calibrated figures: {}", opened.error().message);
+    TESSERA_ASSIGN(found.machine.machine, local_machine(machine.backend_options(), {"all"}));
+    return found;
   }
   found.model = opened.take();
-  auto calibrated = open_machine(machine, found.model, model.cold, false);
-  if (!calibrated.ok()) {
-    if (calibrated.error().code == ErrorCode::kCancelled) return calibrated.error();
-    return uncalibrated(machine, calibrated.error());
+  // What every request may use is measured on first use; the rest, which takes longer, only where somebody asks for it.
+  if (const auto measured = open_machine(machine, found.model, model.cold, false); !measured.ok()) {
+    if (measured.error().code == ErrorCode::kCancelled) return measured.error();
+    spdlog::warn("not calibrated: {}", measured.error().message);
   }
-  found.machine = calibrated.take();
+  TESSERA_ASSIGN(found.machine.machine, local_machine(machine.backend_options(), {"all"}));
+  CalibrationOptions options;
+  options.cold = model.cold;
+  options.version = program_version();
+  options.read_only = true;
+  TESSERA_ASSIGN(found.machine.calibration, calibrate(found.machine.machine, *found.model.store, options));
   found.figures = device_figures(found.machine.machine, found.model.shape);
   return found;
 }
@@ -158,7 +170,6 @@ int devices_command(int argc, const char* const* argv) {
   add_bandwidth_flag(app, flags);
   add_output_flags(app, output);
   if (const auto code = parse_flags(app, argc, argv)) return *code;
-  flags.devices = {"all"};
   const auto found = find(model, flags);
   if (!found.ok()) return fail("devices", found.error(), output.json);
   const Platform& platform = found->machine.machine.platform;
