@@ -2,7 +2,7 @@
 //
 //   storage:  rows ─ load 0 ─ load 1 ...      tasks, what each waits for and their order in each lane are those of the graph
 //   link:          ─ weights 0 ─ weights 1    that the plan is lowered to: where memory makes nothing wait, finish() is the
-//   a lane:        ─ x up ─ part ─ x down     replay's latency (to the nanosecond: tests/scheduler/placement_property_test.cc)
+//   a lane:        ─ x up ─ part ─ x down     replay's latency, to the nanosecond (placement_property_test.cc)
 #pragma once
 
 #include <array>
