@@ -41,8 +41,8 @@ struct Roofline {
   Duration latency;   // per load, transfer or compute call
   Duration per_read;  // per extent of a load, per copy of a transfer of weights
   BytesPerSecond bandwidth;
-  BytesPerSecond bandwidth_to_host;  // of transfers to the host; 0: the same
-  double flops_per_second = 0;       // 0: not a compute device
+  BytesPerSecond bandwidth_to_host{0};  // of transfers to the host; 0: the same
+  double flops_per_second = 0;          // 0: not a compute device
   double decode_weights_per_second = 0;
   Provenance provenance = Provenance::kDataSheet;
 };
