@@ -38,7 +38,7 @@ struct LoweredPlan {
   std::vector<Bytes> residents;  // by memory: shards and exit heads that were resident before and that the plan uses or
                                  // keeps unused: held when the run starts; whoever needs one last in its space releases it
                                  // unless the plan keeps it
-  Bytes io;  // bytes that the loads read; embedding rows at most (each token another block)
+  Bytes io;                      // bytes that the loads read; embedding rows at most (each token another block)
 };
 
 // What the loads of a request's rows read at most: every word row in a block of its own, position rows side by side.

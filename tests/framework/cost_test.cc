@@ -54,8 +54,9 @@ TEST(TokenBucket, IsTheLeastThatHolds) {
 }
 
 TEST(Roofline, AddsLatencyReadsAndBytesOverBandwidth) {
-  const auto model =
-      make_roofline(bert_base(), {.latency = microseconds(100), .per_read = microseconds(10), .bandwidth = {1e9}});
+  const auto model = make_roofline(
+      bert_base(),
+      {.latency = microseconds(100), .per_read = microseconds(10), .bandwidth = {1e9}, .bandwidth_to_host = {}});
   const Estimate e = model->estimate(load_key(1'000'000, 3));
   EXPECT_EQ(e.mean, microseconds(1130));
   EXPECT_EQ(e.p95, e.mean);
@@ -64,19 +65,25 @@ TEST(Roofline, AddsLatencyReadsAndBytesOverBandwidth) {
 
 TEST(Roofline, LoadsAnStiShardInItsPublishedTime) {
   // 28.28 ms for a shard of 589,824 fp32 weights, in proportion to its bits.
-  const auto model = make_roofline(bert_base(), {.latency = {}, .per_read = {}, .bandwidth = {589'824 * 4 / 0.02828}});
+  const auto model = make_roofline(
+      bert_base(), {.latency = {}, .per_read = {}, .bandwidth = {589'824 * 4 / 0.02828}, .bandwidth_to_host = {}});
   for (int bits : {2, 3, 4, 5, 6, 32})
     for (int m = 1; m <= 12; ++m)
       EXPECT_EQ(model->estimate(load_key(int64_t{589'824} * bits / 8 * m)).mean.ns, 28'280'000LL * bits * m / 32);
 }
 
 TEST(Roofline, TakesTheSlowerOfArithmeticAndMemoryAndAddsDecoding) {
-  Roofline figures{.latency = {}, .per_read = {}, .bandwidth = {1e12}, .flops_per_second = 1e9};
+  Roofline figures{.latency = {}, .per_read = {}, .bandwidth = {1e12}, .bandwidth_to_host = {}, .flops_per_second = 1e9};
   const Estimate arithmetic = make_roofline(bert_base(), figures)->estimate(layer_key(128, 12));
   figures.bandwidth = {1e3};
   const Estimate memory = make_roofline(bert_base(), figures)->estimate(layer_key(128, 12));
   EXPECT_GT(memory.mean, arithmetic.mean);
-  figures = {.latency = {}, .per_read = {}, .bandwidth = {1e12}, .flops_per_second = 1e9, .decode_weights_per_second = 1e9};
+  figures = {.latency = {},
+             .per_read = {},
+             .bandwidth = {1e12},
+             .bandwidth_to_host = {},
+             .flops_per_second = 1e9,
+             .decode_weights_per_second = 1e9};
   const auto decoding = make_roofline(bert_base(), figures);
   const int64_t extra = decoding->estimate(layer_key(128, 12, 2)).mean.ns - arithmetic.mean.ns;
   EXPECT_NEAR(static_cast<double>(extra), 12 * 589'824, 2);
