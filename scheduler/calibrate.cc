@@ -208,7 +208,7 @@ class Calibrator {
     if (fresh.tuning.empty()) {
       TESSERA_ASSIGN(fresh.tuning, binding(id).backend->tune(binding(id).device, store_.shape()));
     }
-    std::vector<CostKey> keys = calibration::keys_of(id, device(id).kind, binding(id), store_.shape(), wants_parts());
+    std::vector<CostKey> keys = calibration::keys_of(id, device(id), binding(id), store_.shape(), wants_parts());
     std::erase_if(keys, [&](const CostKey& key) { return !fresh.points.empty() && !calibration::is_of_parts(key.op); });
     TESSERA_ASSIGN(const auto points, calibration::measure_compute(device(id), binding(id), store_, keys, budget));
     fresh.points.insert(fresh.points.end(), points.begin(), points.end());

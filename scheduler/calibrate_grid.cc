@@ -42,10 +42,12 @@ std::vector<int> slice_counts(const ModelShape& shape) {
 
 bool is_of_parts(Op op) { return op == Op::kCombine || op == Op::kAttentionPart || op == Op::kFfnPart; }
 
-std::vector<CostKey> keys_of(DeviceId id, DeviceKind kind, const DeviceBinding& binding, const ModelShape& shape,
-                             bool parts) {
-  // On cores, what decoding adds hardly depends on T; elsewhere coded and decoded weights may take other kernels.
-  const auto coded_at = [kind](int t) { return t == 16 || t == 128 || (kind != DeviceKind::kCpu && t != 512); };
+std::vector<CostKey> keys_of(DeviceId id, const DeviceDescription& device, const DeviceBinding& binding,
+                             const ModelShape& shape, bool parts) {
+  // On cores, what decoding adds hardly depends on T; elsewhere coded and decoded weights may take other kernels. Emulators
+  // run on cores, and slowly.
+  const bool on_cores = device.kind == DeviceKind::kCpu || device.emulated;
+  const auto coded_at = [on_cores](int t) { return t == 16 || t == 128 || (!on_cores && t != 512); };
   std::vector<CostKey> keys;
   const auto want = [&](const CostKey& key) {
     if (binding.backend->supports(binding.device, key, shape).yes) keys.push_back(key);

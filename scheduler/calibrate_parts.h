@@ -83,8 +83,8 @@ Result<double> drift_of_storage(const DeviceBinding& disk, const Store& store, c
 
 // What is measured of a device that computes: embed, layers by tokens x slices x bits (decoded and coded), exit; `parts`: of
 // split layers, too (calibrate_grid.cc). Empty where the device supports nothing.
-std::vector<CostKey> keys_of(DeviceId id, DeviceKind kind, const DeviceBinding& binding, const ModelShape& shape,
-                             bool parts);
+std::vector<CostKey> keys_of(DeviceId id, const DeviceDescription& device, const DeviceBinding& binding,
+                             const ModelShape& shape, bool parts);
 bool is_of_parts(Op op);
 // Weights change with each repetition, as they do in a request, so that none is still in a cache (calibrate_compute.cc).
 Result<std::vector<ComputePoint>> measure_compute(const DeviceDescription& device, const DeviceBinding& binding,
