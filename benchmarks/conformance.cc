@@ -187,7 +187,8 @@ class Bench {
     std::vector<CostKey> keys;
     for (const bool decoded : {false, true})
       for (const Bits bits : shape_.bitwidths) {
-        if (decoded && bits != kExact) continue;
+        if (decoded && (bits != kExact || machine_.platform.devices[id].own_buffers))
+          continue;  // decoded weights lie in host memory only
         for (const int tokens : {10, 24, 48, 100, 200})
           for (const int slices : {2, shape_.slices / 4 + 1, shape_.slices - 2}) {
             CostKey key;

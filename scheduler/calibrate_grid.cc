@@ -45,9 +45,8 @@ bool is_of_parts(Op op) { return op == Op::kCombine || op == Op::kAttentionPart 
 std::vector<CostKey> keys_of(DeviceId id, const DeviceDescription& device, const DeviceBinding& binding,
                              const ModelShape& shape, bool parts) {
   // On cores, what decoding adds hardly depends on T; elsewhere coded and decoded weights may take other kernels. Emulators
-  // run on cores, and slowly.
-  const bool on_cores = device.kind == DeviceKind::kCpu || device.emulated;
-  const auto coded_at = [on_cores](int t) { return t == 16 || t == 128 || (!on_cores && t != 512); };
+  // are slow: what they take is learned at fewer bitwidths (below).
+  const auto coded_at = [&device](int t) { return t == 16 || t == 128 || (device.kind != DeviceKind::kCpu && t != 512); };
   std::vector<CostKey> keys;
   const auto want = [&](const CostKey& key) {
     if (binding.backend->supports(binding.device, key, shape).yes) keys.push_back(key);
@@ -56,9 +55,11 @@ std::vector<CostKey> keys_of(DeviceId id, const DeviceDescription& device, const
     for (Op op : {Op::kEmbed, Op::kExit})
       if (t == 8 || t == 128 || (op == Op::kEmbed && t == 512)) want(plain_key(id, op, t));
     for (int m : slice_counts(shape)) {
-      want(sliced_key(id, Op::kLayer, t, m, kExact, true));
+      if (!device.own_buffers) want(sliced_key(id, Op::kLayer, t, m, kExact, true));  // only hosts hold decoded weights
       if (!coded_at(t)) continue;
-      for (Bits b : shape.bitwidths) want(sliced_key(id, Op::kLayer, t, m, b, false));
+      for (Bits b : shape.bitwidths)
+        if (!device.emulated || b == shape.bitwidths.front() || b == 6 || b == kExact)
+          want(sliced_key(id, Op::kLayer, t, m, b, false));
     }
     if (!parts || (t != 16 && t != 64 && t != 128)) continue;
     want(plain_key(id, Op::kCombine, t));
