@@ -85,6 +85,11 @@ endfunction()
 # conformance.cc, which the conformance suite compiles.
 function(add_backend)
   cmake_parse_arguments(BACKEND "" "NAME" "LINKS;PRIVATE" ${ARGN})
+  get_filename_component(folder ${CMAKE_CURRENT_SOURCE_DIR} NAME)
+  if(NOT folder STREQUAL BACKEND_NAME)
+    message(FATAL_ERROR "backends/${folder}: a backend is called as its folder; write add_backend(NAME ${folder} ...), "
+                        "not NAME ${BACKEND_NAME}")
+  endif()
   file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.cc)
   list(FILTER sources EXCLUDE REGEX "/conformance\\.cc$")
   add_library(tessera_backend_${BACKEND_NAME} STATIC ${sources})

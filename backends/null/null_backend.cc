@@ -17,6 +17,10 @@ constexpr int kDevices = 2;           // two, so that tests and benchmarks see d
 
 std::string device_name(int device) { return "null" + std::to_string(device); }
 
+std::string no_such(int device) {
+  return "backend null has devices 0 to " + std::to_string(kDevices - 1) + ", not " + std::to_string(device);
+}
+
 bool holds(const MemoryRef& reference, Bytes bytes) {
   return reference && reference.buffer->host != nullptr && reference.offset >= 0 && bytes.n >= 0 &&
          reference.offset <= reference.buffer->bytes.n && bytes.n <= reference.buffer->bytes.n - reference.offset;
@@ -42,7 +46,10 @@ class NullBackend final : public Backend {
   }
 
   // A real device: say no, by name and number, to every op, bitwidth and shape that it cannot do.
-  Support supports(int, const CostKey&, const ModelShape&) const override { return {}; }
+  Support supports(int device, const CostKey&, const ModelShape&) const override {
+    if (device < 0 || device >= kDevices) return {false, no_such(device)};
+    return {};
+  }
 
   // A real device: from its own figures (peak operations, bandwidth), and the scratch that the kernel will really use.
   Estimate estimate(int, const CostKey&, const ModelShape&) const override {
@@ -71,8 +78,9 @@ class NullBackend final : public Backend {
     buffer = Buffer{};
   }
 
-  // A real device: start the work and return a ticket; never block here.
+  // A real device: check the operands, start the work and return a ticket; never block here.
   Result<Ticket> submit(int device, const Task& task, const Operands& operands) override {
+    if (device < 0 || device >= kDevices) return Error{ErrorCode::kInvalid, no_such(device)};
     if (task.cost.op == Op::kTransfer)
       for (const Move& move : operands.moves) TESSERA_TRY(transfer(device, move.to, move.from, move.bytes));
     return kDone;

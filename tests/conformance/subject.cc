@@ -166,7 +166,9 @@ bool applies(const Check& check, const Subject& subject) {
 
 Judgement judge(const Subject& subject, const Check& check) {
   if (subject.declaration == nullptr)
-    return {Verdict::kFailed, "backend '" + subject.backend_name + "' has no conformance.cc that declares it"};
+    return {Verdict::kFailed, "no conformance.cc declares backend '" + subject.backend_name + "'; backends/" +
+                                  subject.backend_name + "/conformance.cc must say .backend = \"" + subject.backend_name +
+                                  "\""};
   if (!subject.description.available && !subject.declaration->probe_unavailable)
     return {Verdict::kSkipped, subject.description.name + " is not available: " + subject.description.why};
   if (const Excuse* excuse = find(subject.declaration->unsupported, check.name))
