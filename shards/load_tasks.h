@@ -1,0 +1,18 @@
+// Makes the tasks that load, for requests and for what is preloaded.
+#pragma once
+
+#include "framework/cost_model.h"
+#include "framework/model_shape.h"
+#include "framework/task.h"
+
+namespace tessera {
+
+uint8_t saturated(int64_t n);
+// Reserves `bytes` of the host's memory.
+Task make_load(Op op, DeviceId storage, int64_t bytes, int64_t reads);
+Task make_shard_load(const ModelShape& shape, DeviceId storage, int layer, Bits bits, SliceMask slices);
+Task make_exit_load(const ModelShape& shape, DeviceId storage, int depth);
+// Fills estimate and planned duration.
+void price(Task& task, const CostOracle& costs, double quantile);
+
+}  // namespace tessera
