@@ -49,6 +49,7 @@ struct TaskFault {
   Error error;
   bool overdue = false;   // it was stopped because it took too long
   bool given_up = false;  // and its device never ended it
+  bool unbound = false;   // it never came to its device: there were no operands for it
 };
 
 struct RunReport {
@@ -69,7 +70,7 @@ struct RunLimits {
   std::vector<Bytes> capacity;                // per memory; a missing entry is unlimited
   std::vector<Bytes> held;                    // per memory: already taken by what outlives the run
   const std::atomic<bool>* cancel = nullptr;  // looked at before each task starts, and every 2 ms while one runs
-  // A running task is given up at max(10 x p95, p95 + floor) (architecture section 4); kForever: never.
+  // A running task is given up at max(10 x p95, p95 + floor); kForever: never.
   Duration overdue_floor = milliseconds(5000);
   // The same for what is no load, by device, where another could take over; the lesser of both counts. Missing: kForever.
   std::vector<Duration> suspect_floor;

@@ -109,7 +109,7 @@ class VirtualRun {
     const TaskState state = lane.fails ? TaskState::kFailed : TaskState::kDone;
     if (lane.fails) {
       if (report_.status.ok()) report_.status = lane.error;
-      report_.faults.push_back({task.id, lane.error, false, false});
+      report_.faults.push_back({task.id, lane.error});
       stopped_ = stopped_ || limits_.stop_on_failure;
     }
     lane.running = kNoTask;

@@ -9,7 +9,7 @@
 
 namespace tessera {
 
-// How long a task may run before it is given up (architecture section 4).
+// How long a task may run before it is given up.
 inline Duration overdue_floor(const Task& task, const RunLimits& limits) {
   const bool suspect = task.kind != TaskKind::kLoad && task.cost.device < limits.suspect_floor.size();
   return suspect ? std::min(limits.overdue_floor, limits.suspect_floor[task.cost.device]) : limits.overdue_floor;

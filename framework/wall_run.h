@@ -69,6 +69,7 @@ class WallRun {
     TaskState state = TaskState::kDone;
     Error error;
     bool overdue = false;
+    bool unbound = false;
   };
 
   // What can go (any thread).

@@ -42,7 +42,7 @@ void WallRun::execute(Lane& lane, const Task& task) {
   const bool given_up = outcome.state == TaskState::kRunning;
   const TaskState state = given_up ? TaskState::kFailed : outcome.state;
   record(lane, {started, lane.now, state});
-  if (state == TaskState::kFailed) fail({task.id, outcome.error, outcome.overdue, given_up});
+  if (state == TaskState::kFailed) fail({task.id, outcome.error, outcome.overdue, given_up, outcome.unbound});
   if (binder_ != nullptr) binder_->ended(task, outcome.state);
   if (task.release == 0 && !given_up) return;
   const std::lock_guard lock(mutex_);
@@ -58,7 +58,7 @@ WallRun::Outcome WallRun::perform(Lane& lane, const Task& task, Duration started
   work.task = task;
   if (binder_ != nullptr) {
     Result<Operands> operands = binder_->bind(task);
-    if (!operands.ok()) return {TaskState::kFailed, task_error(graph_, task.id, operands.error())};
+    if (!operands.ok()) return {TaskState::kFailed, task_error(graph_, task.id, operands.error()), false, true};
     work.operands = operands.take();
   } else {
     work.operands = {};

@@ -2,8 +2,10 @@
 #pragma once
 
 #include <atomic>
+#include <bit>
 #include <map>
 #include <mutex>
+#include <optional>
 #include <vector>
 
 #include "framework/executor.h"
@@ -14,6 +16,12 @@
 #include "shards/store.h"
 
 namespace tessera {
+
+// In the order of its slices.
+template <typename Visit>
+void for_each_slice(SliceMask set, Visit visit) {
+  for (; set != 0; set &= set - 1) visit(std::countr_zero(set));
+}
 
 // What the binder works with; outlives it.
 struct BinderInputs {
@@ -40,6 +48,8 @@ class RequestBinder final : public TaskBinder {
 
   // Takes the request's fixed buffers. kInfeasible where the system has no memory.
   Status prepare();
+  // The device for which prepare() failed; nothing where it was not for a device.
+  std::optional<DeviceId> refused_by() const { return refused_by_; }
   Result<Operands> bind(const Task& task) override;
   void ended(const Task& task, TaskState state) override;
 
@@ -100,6 +110,7 @@ class RequestBinder final : public TaskBinder {
   void give_back(Piece& piece);
   void give_back_part(const Task& task);
   void drop_resident(ShardId id);
+  void keep_given(const Task& task);
 
   const Store& store_;
   const Platform& platform_;
@@ -109,7 +120,7 @@ class RequestBinder final : public TaskBinder {
   HostArena& arena_;
   DevicePool& pool_;
   ResidencyBuffer& residents_;
-  std::mutex residents_mutex_;  // lanes drop residents
+  std::mutex residents_mutex_;  // lanes drop residents, or take them over
   const std::vector<int32_t>& ids_;
   const std::vector<int32_t>& types_;
 
@@ -125,6 +136,7 @@ class RequestBinder final : public TaskBinder {
   ExitRefs exit_refs_;
   std::vector<int32_t> starts_;
   Bytes io_;
+  std::optional<DeviceId> refused_by_;
   std::atomic<bool> abandoned_{false};  // any lane
 };
 

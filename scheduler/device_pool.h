@@ -11,6 +11,8 @@
 
 namespace tessera {
 
+// What is free is on no request's account: a device's real use may exceed it by what earlier requests needed at once, and by
+// the part of a reused buffer that is too large; it is given back where the device would refuse an allocation otherwise.
 // Safe from any thread. Destroyed before its backends, after whatever took buffers from it.
 class DevicePool {
  public:

@@ -46,6 +46,18 @@ void ResidencyBuffer::clear() {
   while (!exits_.empty()) drop_exit(exits_.rbegin()->first);
 }
 
+bool ResidencyBuffer::let_go(ShardId id) {
+  const bool held = shards_.erase(id) > 0;
+  stale_ = stale_ || held;
+  return held;
+}
+
+bool ResidencyBuffer::let_go_exit(int depth) {
+  const bool held = exits_.erase(depth) > 0;
+  stale_ = stale_ || held;
+  return held;
+}
+
 void ResidencyBuffer::drop_space(SpaceId space) {
   std::vector<ShardId> there;
   for (const auto& [id, held] : shards_)

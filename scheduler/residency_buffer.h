@@ -33,6 +33,9 @@ class ResidencyBuffer {
   void drop(ShardId id);
   void drop_exit(int depth);
   void clear();
+  // Holds it no more, but gives nothing back: it is the caller's. False where it was not held.
+  bool let_go(ShardId id);
+  bool let_go_exit(int depth);
   // What lies in a device's buffers is gone.
   void drop_space(SpaceId space);
   // Drops whole shards, top layers first and in a layer the last slice first, until at most `budget` bytes of the host's

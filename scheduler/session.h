@@ -40,7 +40,7 @@ struct RequestOptions {
   bool best_effort = false;
   uint64_t seed = 0;
   // A task that runs this much longer than its 95 % quantile (or ten times that, if more) makes its device suspect, where
-  // another could take over (architecture section 4).
+  // another could take over.
   Duration suspect_after = milliseconds(50);
 };
 

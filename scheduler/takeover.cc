@@ -121,7 +121,10 @@ std::vector<DeviceFault> faults_of(const TaskGraph& graph, const Platform& platf
   std::vector<DeviceFault> out;
   for (const bool given_up : {true, false})
     for (const TaskFault& fault : report.faults) {
-      const DeviceId device = graph.task(fault.task).cost.device;
+      const Task& task = graph.task(fault.task);
+      // A device that has no room for what would be read into it, not storage.
+      const bool no_room = fault.unbound && task.kind == TaskKind::kLoad && task.space != kHostSpace;
+      const DeviceId device = no_room ? task.space : task.cost.device;
       if (fault.given_up != given_up || fault.error.code == ErrorCode::kData) continue;
       // A link that fails takes its device along.
       DeviceId owner = device;

@@ -30,8 +30,8 @@ struct DeviceFault {
 // damaged data, a cancelled run, memory that can never be granted.
 std::vector<DeviceFault> faults_of(const TaskGraph& graph, const Platform& platform, const RunReport& report);
 
-// The layer whose input x [T, D] is whole in the host's buffers after a run that failed; nothing where none is. Of a plan
-// that itself resumed, its own layer at least.
+// The layer whose input x [T, D] is whole in the host's buffers after a run that failed; nothing where none is. A plan that
+// itself resumed began with its own layer's.
 std::optional<int> resume_point(const TaskGraph& graph, const Platform& platform, const Plan& plan, const RunReport& report);
 
 // What a plan becomes without the lost devices. Pure.

@@ -175,7 +175,7 @@ class Run {
     json["io_bytes"] = answer.io.n;
     json["peak_bytes"] = answer.peak.n;
     if (opened_.machine.platform.memories.size() > 1)
-      json["peak_bytes_by_device"] = by_device_json(answer.report.peak, opened_.machine.platform);
+      json["peak_bytes_by_device"] = by_device_json(answer.peaks, opened_.machine.platform);
     return json;
   }
 

@@ -146,6 +146,80 @@ TEST(Faults, ADeviceThatHangsIsLeftAndItsMemoryCountsUntilItEnds) {
   EXPECT_EQ(rig.session->held(), before);
 }
 
+// Layer 0 on cpu0, layer 1 on the island, which keeps its weights.
+void script_halves() {
+  Script::now().decide = [](const PlanningView& view) -> Result<Decision> {
+    Plan plan = plain_plan(view.shape, 2, 4, 6);
+    plan.home = kCpu;
+    plan.placement[1] = {{kIsland, 0b1111}};
+    for (int16_t j = 0; j < 4; ++j) plan.keep.push_back({1, j});
+    plan.loads = loads_for(view.platform, view.residency, plan);
+    return Decision{plan};
+  };
+}
+
+TEST(Faults, ResidentsThatAHangingDeviceMayStillReadStayUntilItEnds) {
+  FaultRig rig;
+  script_halves();
+  const auto whole = rig.run(impatient(), kIds);
+  ASSERT_TRUE(whole.ok()) << whole.error().message;
+  const ResidentShard* held = rig.session->residency().find({1, 0});
+  ASSERT_TRUE(held != nullptr && held->space == kIsland);
+  rig.faulty[2]->inject({Fault::kHangs, 0, 1, true});  // layer 1
+  const int64_t before = rig.island->allocated();
+  const auto got = rig.run(impatient(), kIds);
+  ASSERT_TRUE(got.ok()) << got.error().message;
+  EXPECT_EQ(got->logits, whole->logits);
+  EXPECT_EQ(rig.island->allocated(), before) << "freed while its device reads it";
+  const ResidentShard* again = rig.session->residency().find({1, 0});
+  EXPECT_TRUE(again == nullptr || again->space == kHostSpace);
+}
+
+TEST(Faults, ADeviceThatHasNoMemoryIsTakenOver) {
+  for (const testing::IslandKind& kind : {testing::IslandKind{}, testing::IslandKind{.host_visible = true}})
+    for (const int allowed : {0, 1, 3}) {  // its buffers; the weights of its first layer
+      SCOPED_TRACE(allowed);
+      FaultRig rig(kind);
+      script_spread();
+      const auto whole = rig.run(impatient(), kIds);
+      ASSERT_TRUE(whole.ok()) << whole.error().message;
+      rig.open();
+      rig.faulty[2]->allow_allocations(allowed);
+      const auto got = rig.run(impatient(), kIds);
+      ASSERT_TRUE(got.ok()) << got.error().message;
+      EXPECT_EQ(got->logits, whole->logits);
+      ASSERT_EQ(got->taken_over.size(), 1u);
+      EXPECT_EQ(got->taken_over[0].faults[0].name, "island0");
+      EXPECT_GE(got->peaks.size(), 2u) << "memory that only the first attempt used";
+    }
+}
+
+TEST(Faults, ADeviceThatWasOnlySlowGoesOnWhereTheOthersFailToo) {
+  FaultRig rig;
+  script_halves();
+  const auto whole = rig.run(impatient(), kIds);
+  ASSERT_TRUE(whole.ok()) << whole.error().message;
+  rig.open();
+  rig.faulty[1]->inject({Fault::kFails, 0, 2});   // layer 1, as it takes over
+  rig.faulty[2]->inject({Fault::kStalls, 0, 1});  // layer 1
+  const auto got = rig.run(impatient(), kIds);
+  ASSERT_TRUE(got.ok()) << got.error().message;
+  EXPECT_EQ(got->logits, whole->logits);
+  ASSERT_EQ(got->taken_over.size(), 2u);
+  EXPECT_EQ(got->taken_over[0].layer, 1);
+  EXPECT_EQ(got->taken_over[1].layer, 1) << "what was done before the first failure is lost by the second";
+}
+
+TEST(Faults, ADeviceThatWasOnlySlowIsForgivenOnce) {
+  FaultRig rig;
+  script_halves();
+  rig.faulty[1]->inject({Fault::kFails, 0, 2, true});
+  rig.faulty[2]->inject({Fault::kStalls, 0, 1, true});
+  const auto got = rig.run(impatient(), kIds);
+  ASSERT_FALSE(got.ok());
+  EXPECT_NE(got.error().message.find("nothing could take over"), std::string::npos) << got.error().message;
+}
+
 TEST(Faults, WhereNothingIsLeftTheErrorNamesTheDeviceAndTheTask) {
   FaultRig rig;
   script_spread();

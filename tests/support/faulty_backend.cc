@@ -39,6 +39,11 @@ bool FaultyBackend::hit(int device) {
   return hits;
 }
 
+Result<Buffer> FaultyBackend::allocate(int device, Bytes bytes) {
+  if (allocations_left_.fetch_sub(1) <= 0) return injected("has no memory");
+  return inner_->allocate(device, bytes);
+}
+
 Result<Ticket> FaultyBackend::submit(int device, const Task& task, const Operands& operands) {
   std::unique_lock lock(mutex_);
   if (!hit(device)) {
@@ -54,6 +59,9 @@ Result<Ticket> FaultyBackend::submit(int device, const Task& task, const Operand
       return ticket;
     case Fault::kHangs:
       hanging_.insert(ticket);
+      return ticket;
+    case Fault::kStalls:
+      (hits_ == 1 ? hanging_ : failing_).insert(ticket);
       return ticket;
     case Fault::kSlow: {
       lock.unlock();
@@ -141,11 +149,12 @@ Status FaultyBackend::wait_slow(int device, Ticket ticket, Duration deadline) {
 void FaultyBackend::cancel(int device, Ticket ticket) {
   if (ticket < kOurs) return inner_->cancel(device, ticket);
   const std::lock_guard lock(mutex_);
+  if (injection_.fault == Fault::kStalls && hanging_.erase(ticket) > 0) failing_.insert(ticket);
+  changed_.notify_all();
   const auto slow = slow_.find(ticket);
   if (slow == slow_.end()) return;
   slow->second.cancelled = true;
   if (slow->second.inner != kDone) inner_->cancel(device, slow->second.inner);
-  changed_.notify_all();
 }
 
 }  // namespace tessera::testing

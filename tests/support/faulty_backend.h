@@ -14,7 +14,8 @@
 
 namespace tessera::testing {
 
-enum class Fault { kNone, kRefuses, kFails, kHangs, kSlow, kWrongSize, kStrikes };
+// kStalls: ends as a failure once it is cancelled; what is hit after it fails at once.
+enum class Fault { kNone, kRefuses, kFails, kHangs, kStalls, kSlow, kWrongSize, kStrikes };
 
 struct Injection {
   Fault fault = Fault::kNone;
@@ -31,6 +32,8 @@ class FaultyBackend final : public Backend {
   void inject(const Injection& injection);
   void release_hanging();
   int hits() const { return hits_; }
+  // So many allocations succeed from now on.
+  void allow_allocations(int count) { allocations_left_ = count; }
 
   std::vector<DeviceDescription> describe() const override { return inner_->describe(); }
   Support supports(int device, const CostKey& key, const ModelShape& shape) const override {
@@ -39,7 +42,7 @@ class FaultyBackend final : public Backend {
   Estimate estimate(int device, const CostKey& key, const ModelShape& shape) const override {
     return inner_->estimate(device, key, shape);
   }
-  Result<Buffer> allocate(int device, Bytes bytes) override { return inner_->allocate(device, bytes); }
+  Result<Buffer> allocate(int device, Bytes bytes) override;
   void release(Buffer& buffer) override { inner_->release(buffer); }
   Result<Ticket> submit(int device, const Task& task, const Operands& operands) override;
   Status wait(int device, Ticket ticket, Duration deadline) override;
@@ -65,7 +68,7 @@ class FaultyBackend final : public Backend {
   std::condition_variable changed_;
   Injection injection_;
   int seen_ = 0;
-  std::atomic<int> hits_{0};
+  std::atomic<int> hits_{0}, allocations_left_{INT32_MAX};
   Ticket last_ = kOurs;
   std::set<Ticket> failing_, hanging_;
   std::map<Ticket, Slow> slow_;

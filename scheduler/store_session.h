@@ -1,0 +1,123 @@
+// Holds what a session keeps from request to request, and declares its steps: session.cc the way of a request,
+// session_faults.cc what happens where a device fails in its middle.
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "scheduler/binder.h"
+#include "scheduler/device_pool.h"
+#include "scheduler/plan_replay.h"
+#include "scheduler/session.h"
+#include "scheduler/session_planner.h"
+
+namespace tessera {
+
+class StoreSession final : public Session {
+ public:
+  StoreSession(const ModelShape& shape, const Store* store, Machine& machine, Bytes base, SessionPlanner planner)
+      : shape_(shape),
+        store_(store),
+        machine_(machine),
+        base_(base),
+        planner_(std::move(planner)),
+        pool_(machine.bindings),
+        residents_(arena_, pool_) {
+    executor_ = machine.virtual_time ? make_virtual_executor(nullptr) : make_wall_executor(machine.bindings);
+  }
+  ~StoreSession() override;
+  StoreSession(const StoreSession&) = delete;
+  StoreSession& operator=(const StoreSession&) = delete;
+
+  Status preload(const RequestOptions& options, int tokens) override;
+  Result<std::shared_ptr<const PlannedRequest>> plan(const RequestOptions& options, int tokens) override {
+    TESSERA_ASSIGN(SessionPlanner::Planned planned, find_plan(options, tokens));
+    return std::move(planned.request);
+  }
+  Result<Answer> run(const RequestOptions& options, const std::vector<int32_t>& ids,
+                     const std::vector<int32_t>& types) override;
+  const Residency& residency() const override { return residents_.residency(); }
+  Bytes held() const override {
+    return base_ + residents_.residency().charged_to(machine_.platform, 0) + residents_.exit_bytes();
+  }
+  void cancel() override {
+    if (running_.load()) cancel_.store(true);
+  }
+
+ private:
+  bool real() const { return store_ != nullptr && !machine_.virtual_time; }
+  Status check_input(const std::vector<int32_t>& ids, const std::vector<int32_t>& types) const;
+  Result<SessionPlanner::Planned> find_plan(const RequestOptions& options, int tokens);
+  void drop_unused(const PlannedRequest& planned);
+  Status load_residents(const Residency& wanted);
+  RunLimits limits(const RequestOptions& options, const PlannedRequest& planned);
+  struct Input {
+    const std::vector<int32_t>& ids;
+    const std::vector<int32_t>& types;
+  };
+  // What a request has lost so far, and what it saved.
+  struct Loss {
+    std::vector<DeviceId> devices;
+    std::vector<float> hidden;  // x of the layer at which the plan goes on
+    int storage_failures = 0;
+    std::set<DeviceId> slow;  // of the devices: took too long
+    bool patient = false;     // no device is suspect any more
+  };
+  Status execute(const RequestOptions& options, Answer& answer);
+  Status execute_bound(const RequestOptions& options, const Input& input, Duration arrival, Answer& answer);
+  Status attempt(const RequestOptions& options, RequestBinder& binder, const Loss& loss, Answer& answer);
+  Status recover(const RequestOptions& options, const Input& input, Duration arrival, std::unique_ptr<RequestBinder> binder,
+                 Loss& loss, Answer& answer);
+  bool note(const std::vector<DeviceFault>& faults, Loss& loss);
+  void await_slow(Loss& loss);
+  std::vector<Duration> suspect_floors(const RequestOptions& options) const;
+  Result<PlannedRequest> plan_rest(const RequestOptions& options, const Input& input, const SessionPlanner::Rest& rest);
+  // A device never ended a task and may still use its operands: they stay, and count, until it has.
+  void leave_behind(std::unique_ptr<TaskBinder> binder, Bytes bytes) {
+    arena_.pin(true);
+    left_behind_.push_back(std::move(binder));
+    left_bytes_ += bytes;
+    count_left_behind(bytes);
+  }
+  void count_left_behind(Bytes bytes) {
+    base_ += bytes;
+    planner_.add_base(bytes);
+  }
+  void clear_left_behind() {
+    if (left_behind_.empty()) return;
+    for (size_t d = 0; d < machine_.platform.devices.size(); ++d)
+      if (executor_->busy(static_cast<DeviceId>(d))) return;
+    left_behind_.clear();
+    count_left_behind(Bytes{-left_bytes_.n});
+    left_bytes_ = {};
+    arena_.pin(false);
+  }
+  void keep_virtually(const Plan& plan);
+  void observe(const RequestOptions& options, const Answer& answer);
+  SessionPlanner::Situation situation() const { return {residents_.residency(), residents_.fingerprint(), first_}; }
+
+  const ModelShape& shape_;
+  const Store* store_;  // null: only plans, or virtual time
+  Machine& machine_;
+  Bytes base_;  // resident parts and tokenizer
+  SessionPlanner planner_;
+  HostArena arena_;  // before what holds its pages
+  DevicePool pool_;  // likewise
+  ResidencyBuffer residents_;
+  std::unique_ptr<Executor> executor_;
+  Bytes preload_budget_;              // of the last request
+  bool first_ = true;                 // no request has run yet
+  std::map<DeviceId, int> suspects_;  // failures by device
+  std::vector<std::unique_ptr<TaskBinder>> left_behind_;
+  Bytes left_bytes_;  // of the host's memory, in base_ too
+  std::atomic<bool> running_{false};
+  std::atomic<bool> cancel_{false};
+};
+
+}  // namespace tessera
