@@ -26,7 +26,7 @@ void register_backends();
 
 namespace {
 
-constexpr double kMostBytesPerNode = 350;  // architecture section 3
+constexpr double kMostBytesPerNode = 350;  // a node with its edges (framework/task.h)
 constexpr double kMostMicroseconds = 1;    // build + run of (c), per task
 
 struct Dag {

@@ -8,7 +8,7 @@
 namespace tessera {
 
 // loss(plan) = base[depth] + scale[depth][width] * sum over layers and slices of sensitivity[l][j][bits],
-// accuracy = g(loss), g monotone non-increasing (architecture section 5). Integers in millionths, so that plans compare
+// accuracy = g(loss), g monotone non-increasing. Integers in millionths, so that plans compare
 // exactly on every machine. Filled by `shards/` from a profile; plain value, immutable once filled, read from any thread.
 // Loss is the divergence (KL, nats) from the full exact model's own outputs.
 struct AccuracyModel {

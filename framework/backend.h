@@ -7,7 +7,7 @@
 //   4. allocate / release          any thread. Accounting is the caller's; a backend only refuses what it cannot hold.
 //   5. submit, then wait           one thread at a time per device (the device's lane). submit returns at once; wait may
 //                                  block and always returns by its deadline. Operands stay valid until wait says done.
-//   6. destroyed after every ticket was waited for
+//   6. destroyed after every ticket was waited for, but for those that never ended
 // A new backend starts as a copy of backends/null; the conformance suite tells when it is right.
 #pragma once
 

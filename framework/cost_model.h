@@ -11,7 +11,7 @@
 
 namespace tessera {
 
-// Token buckets of the cost key (architecture section 3); a token count belongs to the least bucket that holds it.
+// Token buckets of the cost key; a token count belongs to the least bucket that holds it.
 inline constexpr int kTokenBuckets[] = {8, 16, 32, 64, 128, 256, 512};
 int token_bucket(int tokens);
 

@@ -49,7 +49,7 @@ enum class Payload : uint8_t {
 // Shards by bits level: counts[bits_level(b)] slices at b bits.
 using BitsHistogram = std::array<uint8_t, kBitsLevels>;
 
-// What a task's cost depends on (architecture section 3). Tokens are counted, not bucketed: the model buckets.
+// What a task's cost depends on. Tokens are counted, not bucketed: the model buckets.
 struct CostKey {
   DeviceId device = 0;
   Op op = Op::kLayer;
@@ -81,6 +81,6 @@ struct Task {
   int64_t reserve = 0;  // bytes taken when the task starts, granted in id order per memory
   int64_t release = 0;  // bytes given back when the task ends (what it was the last to need)
 };
-static_assert(sizeof(Task) <= 200, "a node with its edges stays within 350 bytes (architecture section 3)");
+static_assert(sizeof(Task) <= 200, "a node with its edges stays within 350 bytes");
 
 }  // namespace tessera
