@@ -138,8 +138,10 @@ Tuning Device::tuning() const {
 Status Device::set_tuning(const Tuning& tuning) {
   const std::lock_guard held(lock_);
   TESSERA_TRY(open());
-  TESSERA_ASSIGN(few_, programs_.tiles(context_, tuning.few));
-  TESSERA_ASSIGN(many_, programs_.tiles(context_, tuning.many));
+  TESSERA_ASSIGN(const TileKernels few, programs_.tiles(context_, tuning.few));
+  TESSERA_ASSIGN(const TileKernels many, programs_.tiles(context_, tuning.many));
+  few_ = few;
+  many_ = many;
   tuning_ = tuning;
   return {};
 }
