@@ -34,6 +34,16 @@ Micro loss_at(int64_t importance, int level) {
 
 }  // namespace
 
+bool AccuracyModel::knows(int depth, const std::vector<Bits>& bits) const {
+  if (!prefixes_only) return true;
+  for (int l = 0; l < depth; ++l)
+    for (size_t j = 1; j < static_cast<size_t>(slices); ++j) {
+      const size_t i = static_cast<size_t>(l) * slices + j;
+      if (bits[i] != kAbsent && bits[i - 1] == kAbsent) return false;
+    }
+  return true;
+}
+
 Micro AccuracyModel::loss(int depth, const std::vector<Bits>& bits) const {
   int64_t sum = 0;
   int64_t present = 0;

@@ -23,12 +23,17 @@ struct AccuracyModel {
     Micro loss, accuracy;
   };
   std::vector<Point> map;  // g: ascending loss, non-increasing accuracy; linear between, constant outside
+  // The checkpoint was trained, and measured, with the first slices of each layer only: what other slice sets lose is not
+  // known. False: the absence of any slice is priced.
+  bool prefixes_only = false;
 
   bool profiled() const { return !map.empty(); }
   // Added loss of one shard at `bits`, before the scale. O(1).
   Micro loss_delta(ShardId id, Bits bits) const {
     return sensitivity[(static_cast<size_t>(id.layer) * slices + id.slice) * kBitsLevels + bits_level(bits)];
   }
+  // Whether the loss of such a plan is one that the model can tell.
+  bool knows(int depth, const std::vector<Bits>& bits) const;
   // Loss of bits[l * M + j] (0 absent) for l < depth.
   Micro loss(int depth, const std::vector<Bits>& bits) const;
   Micro accuracy(Micro loss) const;

@@ -36,6 +36,10 @@ bool Plan::uses(const Platform& platform, const ResidentShard& held) const {
   return part && serves(platform, placement[held.id.layer][*part].device, held);
 }
 
+SpaceId Plan::space_of(const Platform& platform, ShardId id) const {
+  return platform.space(placement[id.layer][*part_of(id)].device);
+}
+
 std::optional<int> Plan::part_of(ShardId id) const {
   const std::vector<LayerPart>& parts = placement[id.layer];
   for (size_t k = 0; k < parts.size(); ++k)

@@ -85,6 +85,9 @@ struct Plan {
   // Of a request that goes on after a device failed: x of this layer is in host memory, and nothing before it is run.
   std::optional<int> resumes_at;
   Prediction predicted;  // filled by the scheduler's replay
+  // Of a policy that proves one: no plan of the static space (docs/planning.md) loses less under this view. The plan's own
+  // loss is never below it.
+  std::optional<Micro> loss_bound;
   std::vector<PlanReason> explain;
 
   Bits bits_of(ShardId id) const { return bits[static_cast<size_t>(id.layer) * slices + id.slice]; }
@@ -92,6 +95,8 @@ struct Plan {
   bool uses(const Platform& platform, const ResidentShard& held) const;
   // The place of the part that computes the shard among its layer's; nothing where none does.
   std::optional<int> part_of(ShardId id) const;
+  // Where a present shard's part computes with it.
+  SpaceId space_of(const Platform& platform, ShardId id) const;
   SliceMask slice_set(int layer) const;
   int width() const;                            // widest layer
   double mean_bits() const;                     // over present shards, exact counted as 32

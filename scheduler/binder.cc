@@ -26,8 +26,7 @@ RequestBinder::RequestBinder(const BinderInputs& inputs)
   for (const ShardId id : plan_.keep) kept_[index(id.layer, id.slice)] = true;
   for (const ResidentShard& held : residents_.residency().shards) {
     if (!plan_.uses(platform_, held)) continue;
-    const DeviceId device = plan_.placement[held.id.layer][*plan_.part_of(held.id)].device;
-    const bool in_place = held.space == platform_.space(device);
+    const bool in_place = held.space == plan_.space_of(platform_, held.id);
     Piece& piece = in_place ? shard(held.id.layer, held.id.slice) : staged(held.id.layer, held.id.slice);
     piece.buffer = residents_.find(held.id)->buffer;
     piece.bytes = held.bytes.n;
@@ -180,7 +179,7 @@ Status RequestBinder::read_into(Bound& bound, const Extent& extent, Piece& piece
 // Whether the shard is loaded into host memory for a device that computes elsewhere.
 bool RequestBinder::staged_by_host(int layer, int slice) const {
   const ShardId id{static_cast<int16_t>(layer), static_cast<int16_t>(slice)};
-  return platform_.space(plan_.placement[layer][*plan_.part_of(id)].device) != kHostSpace;
+  return plan_.space_of(platform_, id) != kHostSpace;
 }
 
 Status RequestBinder::bind_shards(const Task& task, Bound& bound) {

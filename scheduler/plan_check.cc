@@ -47,7 +47,7 @@ Status check_keep(const PlanningView& view, const Plan& plan) {
   for (const ShardId id : plan.keep) {
     const ResidentShard* held = view.residency.find(id);
     const Bits bits = plan.bits_of(id);
-    const SpaceId space = view.platform.space(plan.placement[id.layer][*plan.part_of(id)].device);
+    const SpaceId space = plan.space_of(view.platform, id);
     if (view.platform.memory(space) != 0) continue;  // a device's own memory bounds what it keeps
     kept += held != nullptr && held->bits == bits ? held->bytes : view.shape.bytes_of(id, bits);
   }

@@ -16,7 +16,7 @@ Prediction predict(const ReplayContext& context, const Plan& plan, const Lowered
   const AccuracyModel& accuracy = context.accuracy;
   if (accuracy.layers != context.shape.layers || accuracy.slices != context.shape.slices) return out;
   out.loss = accuracy.loss(plan.depth, plan.bits);
-  out.accuracy_known = accuracy.profiled();
+  out.accuracy_known = accuracy.profiled() && accuracy.knows(plan.depth, plan.bits);
   if (out.accuracy_known) out.accuracy = accuracy.accuracy(out.loss);
   return out;
 }

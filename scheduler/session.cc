@@ -170,7 +170,7 @@ void StoreSession::keep_virtually(const Plan& plan) {
   for (const ResidentShard& held : before.shards)
     if (!plan.stays(held) && !std::binary_search(keep.begin(), keep.end(), held.id)) residents_.drop(held.id);
   for (const ShardId id : keep) {
-    const SpaceId space = machine_.platform.space(plan.placement[id.layer][*plan.part_of(id)].device);
+    const SpaceId space = plan.space_of(machine_.platform, id);
     const ResidentShard* held = before.find(id);
     if (held == nullptr || !plan.uses(machine_.platform, *held) || held->space != space)
       residents_.hold(id, {{}, space, plan.bits_of(id), false, shape_.bytes_of(id, plan.bits_of(id)).n});

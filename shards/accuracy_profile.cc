@@ -141,6 +141,7 @@ void read_model(Fields& fields, const Json& from, const ModelShape& shape, Accur
   m->importance_accuracy = fields.micros(from, "importance_accuracy", shards);
   m->importance_loss = fields.micros(from, "importance_loss", shards);
   read_map(fields, from, m);
+  m->prefixes_only = true;  // probes cut prefixes, as checkpoints are trained
 }
 
 void read_report(Fields& fields, const Json& from, StoredProfile* p) {

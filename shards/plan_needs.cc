@@ -159,7 +159,7 @@ class Reading {
       if (!resident && !loaded) return illegal(where(l, j) + ": no load and not resident");
       if (!resident) continue;
       if (held->decoded) layer.decoded |= bit(j);
-      if (held->space != platform_.space(plan_.placement[l][*plan_.part_of(id)].device)) layer.taken_over |= bit(j);
+      if (held->space != plan_.space_of(platform_, id)) layer.taken_over |= bit(j);
       out_.residents[platform_.memory(held->space)] += held->bytes;
     }
     return {};

@@ -170,6 +170,7 @@ AccuracyModel Fitter::fit() {
   AccuracyModel model;
   model.layers = shape_.layers;
   model.slices = shape_.slices;
+  model.prefixes_only = true;
   for (const size_t probe : list_.base) model.base.push_back(to_micro(std::max(0.0, value(probe))));
   sensitivity_.assign(static_cast<size_t>(shape_.layers * shape_.slices) * kBitsLevels, 0);
   fit_precision();

@@ -18,10 +18,6 @@ const ResidentShard* resident(const PlanningView& view, const Residency& residen
   return held != nullptr && plan.uses(view.platform, *held) ? held : nullptr;
 }
 
-SpaceId space_of(const PlanningView& view, const Plan& plan, ShardId id) {
-  return view.platform.space(plan.placement[id.layer][*plan.part_of(id)].device);
-}
-
 // Whether a device's own memory has room for all that the plan computes there, with a fifth left for activations and for
 // what changes from request to request.
 bool holds_its_share(const PlanningView& view, const Plan& plan, SpaceId space) {
@@ -29,7 +25,7 @@ bool holds_its_share(const PlanningView& view, const Plan& plan, SpaceId space) 
   for (int l = 0; l < plan.depth; ++l)
     for (int j = 0; j < plan.slices; ++j) {
       const ShardId id = shard(l, j);
-      if (plan.bits_of(id) != kAbsent && space_of(view, plan, id) == space)
+      if (plan.bits_of(id) != kAbsent && plan.space_of(view.platform, id) == space)
         bytes += view.shape.bytes_of(id, plan.bits_of(id)).n;
     }
   return bytes <= view.platform.memories[view.platform.memory(space)].capacity.n / 5 * 4;
@@ -86,7 +82,7 @@ void keep_bottom_up(const PlanningView& view, const Residency& residency, Plan& 
       const ShardId id = shard(l, j);
       const Bits bits = plan.bits_of(id);
       if (bits == kAbsent) continue;
-      const SpaceId space = space_of(view, plan, id);
+      const SpaceId space = plan.space_of(view.platform, id);
       if (view.platform.memory(space) != 0) {
         const auto [known, fresh] = roomy.try_emplace(space, false);
         if (fresh) known->second = holds_its_share(view, plan, space);

@@ -15,6 +15,7 @@
 #include "framework/registry.h"
 #include "shards/codec_elements.h"
 #include "shards/flat_codec.h"
+#include "tests/support/close.h"
 
 namespace tessera {
 void register_backends();
@@ -217,22 +218,6 @@ inline std::vector<float> run_combine(Backend& cpu, const RandomLayer& layer,
   const Status status = run_task(cpu, Op::kCombine, operands, ffn ? 1 : 0);
   EXPECT_TRUE(status.ok()) << status.error().message;
   return output.as<float>();
-}
-
-// The first bad place, and how far off the worst is, relative to the largest wanted value.
-template <typename T, typename U>
-::testing::AssertionResult close(const std::vector<T>& got, const std::vector<U>& want, double tolerance) {
-  if (got.size() != want.size()) return ::testing::AssertionFailure() << got.size() << " values, want " << want.size();
-  double scale = 0, worst = 0;
-  size_t at = 0;
-  for (const U w : want) scale = std::max(scale, std::abs(static_cast<double>(w)));
-  for (size_t i = 0; i < got.size(); ++i) {
-    const double off = std::abs(static_cast<double>(got[i]) - static_cast<double>(want[i]));
-    if (!(off <= worst)) worst = off, at = i;
-  }
-  if (worst <= tolerance * scale) return ::testing::AssertionSuccess();
-  return ::testing::AssertionFailure() << "off by " << worst << " of " << scale << " at " << at << ": got " << got[at]
-                                       << ", want " << want[at];
 }
 
 }  // namespace tessera::testing

@@ -35,6 +35,15 @@ TEST(AccuracyModel, LosesNothingBeyondItsBaseAtFullWidthExact) {
   EXPECT_EQ(m.loss(2, {kExact, kExact, kExact, kExact}).n, 10'000);
 }
 
+TEST(AccuracyModel, KnowsOnlyPrefixesWhereItWasMeasuredOnThem) {
+  AccuracyModel m = small_model();
+  EXPECT_TRUE(m.knows(2, {2, 2, 0, 2}));
+  m.prefixes_only = true;
+  EXPECT_TRUE(m.knows(2, {2, 0, 2, 2}));
+  EXPECT_FALSE(m.knows(2, {2, 2, 0, 2}));
+  EXPECT_TRUE(m.knows(1, {2, 2, 0, 2}));
+}
+
 TEST(AccuracyModel, AddsTheSensitivityOfEachShard) {
   EXPECT_EQ(small_model().loss(2, {2, 2, 2, 2}).n, 10'000 + 100 + 200 + 300 + 400);
 }

@@ -8,6 +8,7 @@
 #include <gtest/gtest.h>
 
 #include "hls/kernels.h"
+#include "tests/support/close.h"
 
 namespace tessera::hls::testing {
 
@@ -85,20 +86,6 @@ inline std::vector<float> unpadded(const std::vector<float>& rows, size_t width,
   return out;
 }
 
-// The first bad place, and how far off the worst is, relative to the largest wanted value.
-template <typename T, typename U>
-::testing::AssertionResult close(const std::vector<T>& got, const std::vector<U>& want, double tolerance) {
-  if (got.size() != want.size()) return ::testing::AssertionFailure() << got.size() << " values, want " << want.size();
-  double scale = 0, worst = 0;
-  size_t at = 0;
-  for (const U w : want) scale = std::max(scale, std::abs(static_cast<double>(w)));
-  for (size_t i = 0; i < got.size(); ++i) {
-    const double off = std::abs(static_cast<double>(got[i]) - static_cast<double>(want[i]));
-    if (!(off <= worst)) worst = off, at = i;
-  }
-  if (worst <= tolerance * scale) return ::testing::AssertionSuccess();
-  return ::testing::AssertionFailure() << "off by " << worst << " of " << scale << " at " << at << ": got " << got[at]
-                                       << ", want " << want[at];
-}
+using tessera::testing::close;
 
 }  // namespace tessera::hls::testing

@@ -149,7 +149,7 @@ std::vector<Bytes> kept_bytes(const Case& c) {
   std::vector<Bytes> kept(c.platform.memories.size());
   kept[0] = c.shape.exit_bytes[c.plan.depth - 1];
   for (const ShardId id : c.plan.keep) {
-    const SpaceId space = c.platform.space(c.plan.placement[id.layer][*c.plan.part_of(id)].device);
+    const SpaceId space = c.plan.space_of(c.platform, id);
     kept[c.platform.memory(space)] += c.shape.bytes_of(id, c.plan.bits_of(id));
   }
   return kept;

@@ -84,7 +84,7 @@ TEST(HeftOnTrioBoard, LoadsNothingTwiceThatStaysInADevicesOwnMemory) {
   const Plan& first = std::get<Plan>(*cold);
   ASSERT_FALSE(first.keep.empty());
   for (const ShardId id : first.keep) {
-    const SpaceId space = asked.platform.space(first.placement[id.layer][*first.part_of(id)].device);
+    const SpaceId space = first.space_of(asked.platform, id);
     EXPECT_NE(space, kHostSpace) << "the host keeps only what --preload has room for";
     asked.residency.shards.push_back({id, first.bits_of(id), false, asked.shape.bytes_of(id, first.bits_of(id)), space});
   }
