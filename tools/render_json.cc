@@ -77,6 +77,10 @@ Json timeline_json(const PlannedRequest& planned, const Platform& platform) {
   return list;
 }
 
+const char* kind_word(TaskKind kind) {
+  return kind == TaskKind::kLoad ? "load" : kind == TaskKind::kTransfer ? "transfer" : "compute";
+}
+
 }  // namespace
 
 Json milliseconds_json(Duration d) { return d == kForever ? Json(nullptr) : Json(d.ms()); }
@@ -139,6 +143,23 @@ Json plan_json(const PlannedRequest& planned, const ModelShape& shape, const Pla
       reasons.push_back({{"layer", reason.shard.layer}, {"slice", reason.shard.slice}, {"reason", reason.text}});
   }
   return json;
+}
+
+Json lanes_json(const PlannedRequest& planned, const Platform& platform) {
+  Json lanes = Json::array();
+  const TaskGraph& graph = planned.graph;
+  for (TaskId id = 0; id < graph.size() && id < planned.timeline.start.size(); ++id) {
+    const Task& task = graph.task(id);
+    lanes.push_back({{"device", platform.devices[task.cost.device].name},
+                     {"name", graph.name(id)},
+                     {"kind", kind_word(task.kind)},
+                     {"layer", task.layer >= 0 ? Json(task.layer) : Json(nullptr)},
+                     {"slices", slices_json(task.slice_set)},
+                     {"bits", task.cost.op == Op::kLoadShards ? Json(task.bits) : Json(nullptr)},
+                     {"start_ms", planned.timeline.start[id].ms()},
+                     {"end_ms", planned.timeline.end[id].ms()}});
+  }
+  return lanes;
 }
 
 Json taken_over_json(const std::vector<TakenOver>& all) {

@@ -14,6 +14,9 @@ Json budget_json(const Budgets& budgets, const Platform& platform);
 Json nearest_json(const Infeasible& infeasible);
 // `explain`: with the reason of each choice.
 Json plan_json(const PlannedRequest& planned, const ModelShape& shape, const Platform& platform, bool explain);
+// What each device does when, as predicted: [{"device", "name", "kind": load|transfer|compute, "layer", "slices", "bits",
+// "start_ms", "end_ms"}] in the order of the graph; layer null outside layers, bits null but for loads of shards.
+Json lanes_json(const PlannedRequest& planned, const Platform& platform);
 // Null where the duration is kForever, the bytes kUnlimited.
 Json milliseconds_json(Duration d);
 Json bytes_json(Bytes b);
