@@ -10,8 +10,8 @@ Duration WallClock::now() const {
 }
 
 const WallClock& WallClock::instance() {
-  static const WallClock clock;
-  return clock;
+  static const auto* const clock = new WallClock;  // never destroyed: threads may ask for it until the process is gone
+  return *clock;
 }
 
 }  // namespace tessera

@@ -37,7 +37,7 @@ pid_t start(const std::vector<std::string>& arguments, const std::vector<std::st
     env.push_back(e);
   }
   // Sanitizer and emulator settings of the test's own run reach the tool.
-  for (const char* name : {"LD_LIBRARY_PATH", "ASAN_OPTIONS", "UBSAN_OPTIONS", "TSAN_OPTIONS"})
+  for (const char* name : {"LD_LIBRARY_PATH", "ASAN_OPTIONS", "LSAN_OPTIONS", "UBSAN_OPTIONS", "TSAN_OPTIONS"})
     if (const char* value = std::getenv(name)) env.push_back(std::string(name) + "=" + value);
   const pid_t child = fork();
   if (child != 0) return child;

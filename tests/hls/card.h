@@ -68,9 +68,9 @@ class Card {
 
 inline std::vector<float> random_floats(size_t count, uint32_t seed, float sigma = 1) {
   std::mt19937 random(seed);
-  std::normal_distribution<float> normal(0, sigma);
+  std::normal_distribution<float> normal;  // a sigma of 0 is not allowed
   std::vector<float> values(count);
-  for (float& v : values) v = normal(random);
+  for (float& v : values) v = normal(random) * sigma;
   return values;
 }
 
