@@ -6,6 +6,7 @@
 #include "framework/model_shape.h"
 #include "framework/result.h"
 #include "scheduler/session.h"
+#include "scheduler/workload.h"
 
 namespace tessera {
 
@@ -18,5 +19,8 @@ Result<ModelShape> load_shape(const std::string& path);
 // A machine in virtual time (configs/platforms/*.toml): no bindings, costs from the file. Costs that were published for one
 // model are scaled to `shape` by multiply-adds (decoding by weights), provenance guessed.
 Result<Machine> load_platform(const std::string& path, const ModelShape& shape);
+
+// Apps and arrivals (configs/workloads/*.toml), with the recorded times that it names.
+Result<Workload> load_workload(const std::string& path);
 
 }  // namespace tessera

@@ -1,6 +1,9 @@
 // Holds and drops resident shards and exit heads; keeps the snapshot that policies see.
 #include "scheduler/residency_buffer.h"
 
+#include <utility>
+#include <vector>
+
 namespace tessera {
 
 ResidencyBuffer::~ResidencyBuffer() { clear(); }
@@ -73,6 +76,27 @@ void ResidencyBuffer::shrink_to(const Platform& platform, Bytes budget) {
     drop(charged.back());
     charged.pop_back();
   }
+}
+
+Bytes ResidencyBuffer::give_way(const Platform& platform, Bytes bytes) {
+  const Bytes before = residency().charged_to(platform, 0) + exit_bytes();
+  if (bytes == kUnlimited) {
+    clear();
+    return before;
+  }
+  std::vector<std::pair<ShardId, int64_t>> charged;
+  for (const auto& [id, held] : shards_)
+    if (platform.memory(held.space) == 0) charged.emplace_back(id, held.bytes);
+  Bytes freed;
+  for (; !charged.empty() && freed < bytes; charged.pop_back()) {
+    freed += Bytes{charged.back().second};
+    drop(charged.back().first);
+  }
+  while (!exits_.empty() && freed < bytes) {
+    freed += Bytes{exits_.rbegin()->second.bytes};
+    drop_exit(exits_.rbegin()->first);
+  }
+  return freed;
 }
 
 const Residency& ResidencyBuffer::residency() const {

@@ -41,6 +41,9 @@ class ResidencyBuffer {
   // Drops whole shards, top layers first and in a layer the last slice first, until at most `budget` bytes of the host's
   // memory are held.
   void shrink_to(const Platform& platform, Bytes budget);
+  // Drops in the same order, then exit heads, deepest first, until at least `bytes` of the host's memory are free again;
+  // kUnlimited: everything, what lies in devices' own memory too. Returns what was freed of the host's.
+  Bytes give_way(const Platform& platform, Bytes bytes);
 
   Held* find(ShardId id);
   Held* find_exit(int depth);

@@ -110,6 +110,9 @@ class Session {
   virtual const Residency& residency() const = 0;
   // Bytes held between requests: resident parts, tokenizer, preload buffer, exit heads.
   virtual Bytes held() const = 0;
+  // Between requests: drops residents until the host's memory has at least `bytes` more room (kUnlimited: all of them). Shards
+  // go first, of the top layer first and in a layer the last slice first, then exit heads, deepest first. Returns what was freed.
+  virtual Bytes give_way(Bytes bytes) = 0;
   // Interrupts the running request: it ends with kCancelled. Safe from any thread and from a signal handler.
   virtual void cancel() = 0;
 };

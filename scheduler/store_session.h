@@ -46,6 +46,7 @@ class StoreSession final : public Session {
   Bytes held() const override {
     return base_ + residents_.residency().charged_to(machine_.platform, 0) + residents_.exit_bytes();
   }
+  Bytes give_way(Bytes bytes) override { return residents_.give_way(machine_.platform, bytes); }
   void cancel() override {
     if (running_.load()) cancel_.store(true);
   }
