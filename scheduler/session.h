@@ -25,6 +25,9 @@ struct Machine {
   std::vector<std::unique_ptr<Backend>> backends;  // owned
   std::shared_ptr<CostBook> costs;                 // cost models by device, from calibration or the platform file
   bool virtual_time = false;
+  // In virtual time: what the machine does beyond its cost models, shared by all sessions on it. Null: nothing, and tasks
+  // last as planned (their quantile); with it they last as the cost models' means say, times what it draws.
+  std::shared_ptr<SimulatedMachine> simulation;
 };
 // Creates registered backends and lists their devices. `only` names the devices that may compute; empty: those that need no
 // vendor's library (Registry::Entry::on_demand); {"all"}: every one. Links come with their devices.
@@ -42,6 +45,10 @@ struct RequestOptions {
   // A task that runs this much longer than its 95 % quantile (or ten times that, if more) makes its device suspect, where
   // another could take over.
   Duration suspect_after = milliseconds(50);
+  // In virtual time, where the machine has a simulation: when the request arrives, since the machine began (before the end
+  // of the last one: the machine begins anew), and its number: equal numbers have equal luck.
+  Duration starts_at;
+  uint64_t draw = 0;
 };
 
 // One decision with all that explains it. `infeasible` is set where the budgets cannot be met (then `plan` is not).
@@ -110,8 +117,9 @@ class Session {
   virtual const Residency& residency() const = 0;
   // Bytes held between requests: resident parts, tokenizer, preload buffer, exit heads.
   virtual Bytes held() const = 0;
-  // Between requests: drops residents until the host's memory has at least `bytes` more room (kUnlimited: all of them). Shards
-  // go first, of the top layer first and in a layer the last slice first, then exit heads, deepest first. Returns what was freed.
+  // Between requests: drops residents until the host's memory has at least `bytes` more room (kUnlimited: all of them).
+  // Shards go first, of the top layer first and in a layer the last slice first, then exit heads, deepest first. Returns
+  // what was freed.
   virtual Bytes give_way(Bytes bytes) = 0;
   // Interrupts the running request: it ends with kCancelled. Safe from any thread and from a signal handler.
   virtual void cancel() = 0;
