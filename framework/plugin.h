@@ -83,11 +83,13 @@ static inline uint64_t mix_contracts(uint64_t h) {
   using P = Policy;
   h = mix_members(h, &B::describe, &B::supports, &B::estimate, &B::allocate, &B::release, &B::submit, &B::wait, &B::transfer,
                   &B::cancel);
-  h = mix_members(h, &P::name, &P::summary, &P::knobs, &P::preload, &P::decide, &P::on_event);
+  h = mix_members(h, &P::name, &P::summary, &P::knobs, &P::preload, &P::decide, &P::replans, &P::on_event);
   h = mix_members(h, &PlanReplay::replay, &PlanReplay::replay_if, &CostOracle::estimate, &CostModel::estimate,
-                  &PlanEditor::set_bits, &PlanEditor::drop);
-  return mix_sizes<PlanningView, Infeasible, Decision, Event, KnobDescription, Knobs, Support, BackendOptions,
-                   Registry<PolicyFactory>, Registry<PolicyFactory>::Entry>(h);
+                  &PlanEditor::view, &PlanEditor::plan, &PlanEditor::graph, &PlanEditor::pending, &PlanEditor::running,
+                  &PlanEditor::pace, &PlanEditor::forecast, &PlanEditor::revise);
+  return mix_sizes<PlanningView, Infeasible, Decision, Event, ShardEdit, PendingLoad, RunningTask, Pace, Forecast,
+                   KnobDescription, Knobs, Support, BackendOptions, Registry<PolicyFactory>, Registry<PolicyFactory>::Entry>(
+      h);
 }
 
 static inline uint64_t mix_tasks(uint64_t h) {

@@ -1,13 +1,13 @@
 // The contract of a policy: decides, from a snapshot, what to run under the budgets.
 //
-// Life of a policy object, all on one thread:
+// Life of a policy object, 1 to 3 on one thread:
 //   1. created by the registry under its name; `knobs()` lists what it understands
 //   2. preload(view), optional, before any request: what should already be in memory when a request like this one arrives.
 //      The session loads it ahead of the request, outside its latency, and then passes it as view.residency.
 //   3. decide(view) for a request: returns a plan, or Infeasible. A pure function of the view (and of its seed): it holds
 //      no engine pointer, starts nothing, blocks on nothing.
-//   4. on_event(event, editor), optional, while the request runs: revise what has not started yet. NOT CALLED YET: nothing
-//      re-plans a running request; until something does, an override of it has no effect.
+//   4. on_event(event, editor), optional, while the request runs: revise what has not been loaded yet. Called only where
+//      replans(knobs) is true; on the lanes' threads, one call at a time, never during 2 or 3 (framework/plan_editor.h).
 // The scheduler checks each plan (legal, within budgets) and replays it in virtual time before it runs. An illegal plan is
 // the policy's error and is reported as such, never repaired.
 #pragma once
@@ -24,6 +24,7 @@
 #include "framework/accuracy_model.h"
 #include "framework/cost_model.h"
 #include "framework/plan.h"
+#include "framework/plan_editor.h"
 
 namespace tessera {
 
@@ -79,23 +80,6 @@ struct Infeasible {
 };
 using Decision = std::variant<Plan, Infeasible>;
 
-// What a policy may learn of a running request.
-struct Event {
-  enum class Kind { kTaskEnded, kDeviceLost, kBudgetChanged } kind = Kind::kTaskEnded;
-  TaskId task = kNoTask;
-  Duration now;  // since arrival
-  Duration predicted_end;
-  Budgets budgets;
-};
-
-// Changes what has not started. Each call answers whether the change was still possible.
-class PlanEditor {
- public:
-  virtual ~PlanEditor() = default;
-  virtual bool set_bits(ShardId shard, Bits bits) = 0;
-  virtual bool drop(ShardId shard) = 0;
-};
-
 class Policy {
  public:
   virtual ~Policy() = default;
@@ -106,8 +90,10 @@ class Policy {
   virtual Result<Residency> preload(const PlanningView&) { return Residency{}; }
   // kInvalid for a knob that cannot be understood; kInternal is a bug.
   virtual Result<Decision> decide(const PlanningView& view) = 0;
-  virtual void on_event(const Event&, PlanEditor&) {}  // not called yet
-  virtual std::string_view summary() const = 0;        // one line with its source, for `tessera policies`
+  // Whether on_event() is to be called for requests with these knobs. False costs nothing.
+  virtual bool replans(const Knobs&) const { return false; }
+  virtual void on_event(const Event&, PlanEditor&) {}
+  virtual std::string_view summary() const = 0;  // one line with its source, for `tessera policies`
   virtual std::vector<KnobDescription> knobs() const { return {}; }
 };
 
