@@ -155,6 +155,16 @@ Result<PlannedRequest> SessionPlanner::decide(Policy& policy, const RequestOptio
   return out;
 }
 
+Status SessionPlanner::show(const RequestOptions& options, int tokens, const Residency& residency, const Margin& margin,
+                            const std::function<Status(const Bench&)>& look) const {
+  TESSERA_TRY(check_request(options, tokens));
+  const MarginCosts costs(*machine_.costs, margin, options.quantile);
+  const ReplayContext replayed_against = context(options, tokens, residency, costs);
+  const GraphReplay replay(replayed_against);
+  const PlanningView asked = view(options, tokens, replayed_against, replay);
+  return look({asked, replay, machine_.bindings});
+}
+
 // A plan with all that its replay said.
 Result<PlannedRequest> SessionPlanner::predicted(const GraphReplay& replay, Plan plan, ReplayedPlan replayed) {
   PlannedRequest out;

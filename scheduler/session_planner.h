@@ -1,6 +1,7 @@
 // Asks policies for plans, checks and replays what they answer, and reuses it while nothing that it rests on has changed.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -32,6 +33,14 @@ class SessionPlanner {
   // Decides without keeping the plan: how many bytes beyond `base` such a request would account at most; none where
   // infeasible.
   Result<Bytes> rehearse(const RequestOptions& options, int tokens, const Situation& situation);
+  // Shows `look` what a plan for such a request is decided, replayed and checked against. `margin`: of the plan in question.
+  struct Bench {
+    const PlanningView& view;
+    const GraphReplay& replay;
+    const std::vector<DeviceBinding>& bindings;
+  };
+  Status show(const RequestOptions& options, int tokens, const Residency& residency, const Margin& margin,
+              const std::function<Status(const Bench&)>& look) const;
   // What the policy wants resident before such a request; checked against the model and the memory budget, with the bytes
   // that it will really take.
   Result<Residency> preload(const RequestOptions& options, int tokens);
