@@ -22,6 +22,7 @@
 
 #include "framework/backend.h"
 #include "framework/clock.h"
+#include "framework/run_watch.h"
 #include "framework/simulated_machine.h"
 #include "framework/task_graph.h"
 
@@ -77,7 +78,8 @@ struct RunLimits {
   std::vector<Duration> suspect_floor;
   // A failure cancels all that has not started, not only what depends on it.
   bool stop_on_failure = false;
-  RunMoment moment;  // of a run on a simulated machine
+  RunWatch* watch = nullptr;  // not owned; may rewrite what has not started (framework/run_watch.h)
+  RunMoment moment;           // of a run on a simulated machine
 };
 
 // One thread per device beyond the caller's lives as long as the executor; any of them may run any lane, one lane at a time

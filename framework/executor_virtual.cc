@@ -1,5 +1,6 @@
 // Executes graphs in virtual time: the wall executor's rules, event by event, on one thread.
 #include <algorithm>
+#include <utility>
 
 #include "framework/executor.h"
 #include "framework/memory_ledger.h"
@@ -10,7 +11,7 @@ namespace {
 
 // One run. Time goes from instant to instant; at each, first everything that ends there ends, then everything that can start
 // starts; what lasts no time ends in a further round of the same instant. So peaks do not depend on the order of ties.
-class VirtualRun {
+class VirtualRun final : public RunControl {
  public:
   VirtualRun(const TaskGraph& graph, TaskBinder* binder, const RunLimits& limits, SimulatedTime* time)
       : graph_(graph), binder_(binder), limits_(limits), time_(time), ledger_(graph, limits), lanes_(graph.device_count()) {
@@ -19,13 +20,26 @@ class VirtualRun {
   }
 
   RunReport run() {
+    if (limits_.watch != nullptr) limits_.watch->began(*this);
     while (unended_ > 0) {
       while (start_what_can()) {}
       if (!end_next() && unended_ > 0) declare_stuck();
+      if (limits_.watch != nullptr) tell_watch();
     }
+    if (limits_.watch != nullptr) limits_.watch->finished();
     report_.peak = ledger_.peaks();
     return std::move(report_);
   }
+
+  bool revise(std::span<const TaskId> tasks, const std::function<void()>& edit) override {
+    const auto waits = [this](TaskId id) { return report_.tasks[id].state == TaskState::kWaiting; };
+    if (stopped_ || !report_.status.ok() || !std::all_of(tasks.begin(), tasks.end(), waits)) return false;
+    edit();
+    ledger_.revised();
+    return true;
+  }
+  void set_capacity(MemoryId memory, Bytes capacity) override { ledger_.set_capacity(memory, capacity); }
+  Duration now() const override { return now_; }
 
  private:
   struct Lane {
@@ -63,6 +77,7 @@ class VirtualRun {
     }
     if (!ledger_.grantable(task)) return false;
     ledger_.grant(task);
+    if (limits_.watch != nullptr) limits_.watch->started(task, now_);
     start(lane, task);
     return true;
   }
@@ -70,8 +85,9 @@ class VirtualRun {
   void start(Lane& lane, const Task& task) {
     lane.running = task.id;
     lane.end = now_;
-    lane.fails = true;
+    lane.fails = !task.empty;
     report_.tasks[task.id] = {now_, now_, TaskState::kRunning};
+    if (task.empty) return;
     if (binder_ != nullptr) {
       const Result<Operands> operands = binder_->bind(task);
       if (!operands.ok()) return fail_at_once(lane, task, operands.error());
@@ -98,6 +114,7 @@ class VirtualRun {
       any = true;
       next = std::min(next, lane.end);
     }
+    if (limits_.watch != nullptr) next = std::min(next, std::max(now_, limits_.watch->next_alarm()));
     now_ = any ? next : now_;
     for (Lane& lane : lanes_)
       if (lane.running != kNoTask && lane.end == now_) end(lane);
@@ -113,7 +130,8 @@ class VirtualRun {
       stopped_ = stopped_ || limits_.stop_on_failure;
     }
     lane.running = kNoTask;
-    if (binder_ != nullptr) binder_->ended(task, state);
+    if (limits_.watch != nullptr) ended_now_.push_back(task.id);
+    if (binder_ != nullptr && !task.empty) binder_->ended(task, state);
     ledger_.end(task);
     report_.makespan = std::max(report_.makespan, now_);
     settle(lane, task, {report_.tasks[task.id].start, now_, state});
@@ -126,6 +144,12 @@ class VirtualRun {
     lane.ended = task.id + 1;
     ++lane.next;
     --unended_;
+  }
+
+  // After all that ends at this instant, before anything starts.
+  void tell_watch() {
+    for (const TaskId id : std::exchange(ended_now_, {})) limits_.watch->ended(graph_.task(id), report_.tasks[id]);
+    if (limits_.watch->next_alarm() <= now_) limits_.watch->alarm(now_);
   }
 
   void declare_stuck() {
@@ -150,6 +174,7 @@ class VirtualRun {
   std::vector<Lane> lanes_;   // by device
   std::vector<bool> doomed_;  // a predecessor failed or was cancelled
   RunReport report_;
+  std::vector<TaskId> ended_now_;  // that the watch has not been told of
   Duration now_;
   size_t unended_ = graph_.size();
   bool stopped_ = false;

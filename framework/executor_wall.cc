@@ -43,11 +43,14 @@ class WallExecutor final : public Executor {
     for (int d = 0; d < graph.device_count(); ++d)
       if (d != own && !graph.lane(static_cast<DeviceId>(d)).empty()) others.push_back(static_cast<DeviceId>(d));
     if (Status started = start_threads(others.size()); !started.ok()) return refuse(graph, started);
+    if (limits.watch != nullptr) limits.watch->began(state);
     hand_out(state, others);
     state.help(own, true);
     std::unique_lock lock(mutex_);
     waiting_.clear();  // whoever has not come yet need not come
     idle_.wait(lock, [this] { return busy_ == 0; });
+    lock.unlock();
+    if (limits.watch != nullptr) limits.watch->finished();
     return state.take_report();
   }
 

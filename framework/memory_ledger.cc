@@ -7,7 +7,7 @@
 
 namespace tessera {
 
-MemoryLedger::MemoryLedger(const TaskGraph& graph, const RunLimits& limits) {
+MemoryLedger::MemoryLedger(const TaskGraph& graph, const RunLimits& limits) : graph_(graph) {
   const size_t count = std::max({static_cast<size_t>(graph.memory_count()), limits.capacity.size(), limits.held.size()});
   memories_.resize(count);
   peaks_.resize(count);
@@ -17,6 +17,7 @@ MemoryLedger::MemoryLedger(const TaskGraph& graph, const RunLimits& limits) {
     memory.used = m < limits.held.size() ? limits.held[m].n : 0;
     if (m < static_cast<size_t>(graph.memory_count())) memory.order = graph.grants(static_cast<MemoryId>(m));
     peaks_[m] = {memory.used};
+    advance(memory);
   }
 }
 
@@ -33,7 +34,7 @@ void MemoryLedger::grant(const Task& task) {
   memory.used = saturating_add(memory.used, task.reserve);
   peaks_[task.memory].n = std::max(peaks_[task.memory].n, memory.used);
   ++memory.next;
-  memory.advance();
+  advance(memory);
 }
 
 void MemoryLedger::end(const Task& task) {
@@ -53,7 +54,7 @@ void MemoryLedger::skip(const Task& task) {
     Memory& memory = memories_[task.memory];
     memory.phantom = saturating_add(memory.phantom, task.reserve);
     memory.skipped.insert(task.id);
-    memory.advance();
+    advance(memory);
   }
   if (task.release > 0) {
     Memory& memory = memories_[task.release_memory];
@@ -63,8 +64,14 @@ void MemoryLedger::skip(const Task& task) {
   }
 }
 
-void MemoryLedger::Memory::advance() {
-  while (!skipped.empty() && next < order.size() && skipped.erase(order[next]) > 0) ++next;
+void MemoryLedger::revised() {
+  for (Memory& memory : memories_) advance(memory);
+}
+
+// Passes over who needs no turn any more.
+void MemoryLedger::advance(Memory& memory) const {
+  const auto gone = [&](TaskId id) { return graph_.task(id).reserve == 0 || memory.skipped.erase(id) > 0; };
+  while (memory.next < memory.order.size() && gone(memory.order[memory.next])) ++memory.next;
 }
 
 std::string MemoryLedger::shortage(const Task& task) const {

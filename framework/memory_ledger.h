@@ -30,6 +30,10 @@ class MemoryLedger {
   // A task that never started, whose predecessors have all ended: passes its turn on and settles its bytes.
   void skip(const Task& task);
 
+  // Some of the graph's reservations have been rewritten: those that became nothing lose their turn.
+  void revised();
+  void set_capacity(MemoryId memory, Bytes capacity) { memories_[memory].capacity = capacity.n; }
+
   // "needs 2.1 MiB of memory 0, 1.4 MiB free of 8.0 MiB"
   std::string shortage(const Task& task) const;
   const std::vector<Bytes>& peaks() const { return peaks_; }
@@ -40,8 +44,9 @@ class MemoryLedger {
     std::span<const TaskId> order;  // reservations still to be granted begin at `next`
     size_t next = 0;
     std::set<TaskId> skipped;  // cancelled before their turn
-    void advance();
   };
+  void advance(Memory& memory) const;
+  const TaskGraph& graph_;
   std::vector<Memory> memories_;
   std::vector<Bytes> peaks_;
 };

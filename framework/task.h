@@ -69,11 +69,12 @@ struct Task {
   TaskKind kind = TaskKind::kCompute;
   MemoryId memory = 0;          // where `reserve` is taken
   MemoryId release_memory = 0;  // where `release` is given back
-  uint8_t bits = 0;             // of a shard load
+  uint8_t bits = 0;             // of a shard load; 0 where its slices have several (after a revision)
   SpaceId space = kHostSpace;   // of a load: where to; of a transfer: the device's end of it
   Payload payload = Payload::kNone;
   uint8_t part = 0;    // of a part and of its partial's transfer: place among the layer's parts
   int16_t layer = -1;  // -1: not of a layer
+  bool empty = false;  // all that it had to do was re-planned away: its lane passes over it
   SliceMask slice_set = 0;
   CostKey cost;         // cost.device runs the task
   Estimate estimate;    // at planning time

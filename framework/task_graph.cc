@@ -21,6 +21,15 @@ std::string slices_text(SliceMask set) {
   return text + ']';
 }
 
+// "6b", "2b+6b": the bits of a load's slices.
+std::string bits_text(const Task& task) {
+  if (task.bits != 0) return std::to_string(task.bits) + 'b';
+  std::string text;
+  for (int level = 1; level < kBitsLevels; ++level)
+    if (task.cost.bits[level] > 0) text += (text.empty() ? "" : "+") + std::to_string(level_bits(level)) + 'b';
+  return text.empty() ? "nothing" : text;
+}
+
 std::string depth_text(const Task& task) { return task.layer < 0 ? "" : ' ' + std::to_string(task.layer + 1); }
 
 // Groups values by key, keeping their order. `offset` comes as [keys + 1] counts (the last 0) and leaves as the groups'
@@ -59,7 +68,7 @@ std::string transfer_text(const Task& t) {
   const std::string way = t.cost.to_host ? " down" : " up";
   switch (t.payload) {
     case Payload::kWeights:
-      return "take over" + layer + ' ' + std::to_string(t.bits) + "b " + slices_text(t.slice_set);
+      return "take over" + layer + ' ' + bits_text(t) + ' ' + slices_text(t.slice_set);
     case Payload::kHidden:
       return "x" + way + layer;
     case Payload::kAttended:
@@ -113,6 +122,22 @@ Duration TaskGraph::critical_path() const {
   return longest;
 }
 
+void TaskGraph::revise(const Task& revised) {
+  Task& task = tasks_[revised.id];
+  task.bits = revised.bits;
+  task.slice_set = revised.slice_set;
+  task.empty = revised.empty;
+  task.cost.slices = revised.cost.slices;
+  task.cost.reads = revised.cost.reads;
+  task.cost.decoded = revised.cost.decoded;
+  task.cost.bits = revised.cost.bits;
+  task.cost.bytes = revised.cost.bytes;
+  task.estimate = revised.estimate;
+  task.planned = revised.planned;
+  if (task.reserve > 0) task.reserve = revised.reserve;
+  task.release = revised.release;
+}
+
 double TaskGraph::bytes_per_node() const {
   if (tasks_.empty()) return 0;
   const size_t total = bytes_of(tasks_) + bytes_of(predecessors_) + bytes_of(edge_offset_) + bytes_of(edges_) +
@@ -126,7 +151,7 @@ std::string TaskGraph::name(TaskId id) const {
   const std::string layer = " L" + std::to_string(t.layer);
   switch (t.cost.op) {
     case Op::kLoadShards:
-      return "load" + layer + ' ' + std::to_string(t.bits) + "b " + slices_text(t.slice_set);
+      return "load" + layer + ' ' + bits_text(t) + ' ' + slices_text(t.slice_set);
     case Op::kLoadRows:
       return "rows";
     case Op::kLoadExit:

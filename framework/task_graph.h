@@ -11,7 +11,7 @@
 
 namespace tessera {
 
-// Immutable after build(); safe to read from any thread.
+// Immutable after build(), and safe to read from any thread; but for a run's own copy, which revise() rewrites.
 class TaskGraph {
  public:
   size_t size() const { return tasks_.size(); }
@@ -34,6 +34,10 @@ class TaskGraph {
   std::vector<uint32_t> levels() const;
   // Longest path by `planned`: a lower bound on the makespan.
   Duration critical_path() const;
+  // Gives the task of this id other bits, slices, cost, estimate, duration and bytes. Device, kind, memories, edges and
+  // order stay; a reservation may become nothing, not begin. Writes those members alone, so that others can be read
+  // meanwhile.
+  void revise(const Task& revised);
   // Bytes that the graph holds, all arrays included, per node.
   double bytes_per_node() const;
   // "load L3 6b [0-5]", "rows", "layer L3", "attention L3 [0-3]": names a task in messages and traces.

@@ -33,7 +33,8 @@ WallRun::WallRun(const TaskGraph& graph, TaskBinder* binder, const RunLimits& li
       lanes_(new Lane[lane_count_]),
       doomed_(new std::atomic<uint8_t>[graph.size()]()),
       timings_(graph.size()),
-      ledger_(graph, limits) {
+      ledger_(graph, limits),
+      begun_(limits.watch != nullptr ? graph.size() : 0) {
   TaskTiming* timings = timings_.data();
   for (size_t d = 0; d < lane_count_; ++d) {
     Lane& lane = lanes_[d];
@@ -81,8 +82,9 @@ bool WallRun::may_go(const Lane& lane) const {
   const uint32_t next = lane.next.load(std::memory_order_relaxed);
   if (next == lane.order.size()) return false;
   const Task& task = graph_.task(lane.order[next]);
-  return predecessors_ended(task.id) && (task.reserve == 0 || lane.refused.load(std::memory_order_relaxed) !=
-                                                                  ledger_changes_.load(std::memory_order_acquire));
+  const bool needs_nothing = limits_.watch == nullptr && task.reserve == 0;  // who is watched may be rewritten just now
+  return predecessors_ended(task.id) &&
+         (needs_nothing || lane.refused.load(std::memory_order_relaxed) != ledger_changes_.load(std::memory_order_acquire));
 }
 
 bool WallRun::any_may_go() const {
@@ -117,6 +119,11 @@ bool WallRun::step(Lane& lane, bool& owe) {
   else
     execute(lane, *task);
   publish(lane, *task, owe);
+  if (limits_.watch == nullptr || cancelled) return true;
+  if (owe) wake_.notify_all();
+  owe = false;
+  limits_.watch->ended(*task, lane.timings[lane.next.load(std::memory_order_relaxed) - 1]);
+  lane.fresh = false;
   return true;
 }
 
@@ -128,13 +135,18 @@ bool WallRun::may_start(Lane& lane, const Task& task, bool& cancelled) {
   if (cancel_requested() && !stopped_.load(std::memory_order_relaxed)) stop(cancelled_error());
   cancelled = stopped_.load(std::memory_order_relaxed) || lane.lost.load(std::memory_order_relaxed) ||
               doomed_[task.id].load(std::memory_order_relaxed) != 0;
-  if (cancelled || task.reserve == 0) return true;
+  if (cancelled || (limits_.watch == nullptr && task.reserve == 0)) return true;
   lane.fresh = false;
   const std::lock_guard lock(mutex_);
   if (!ledger_.grantable(task)) {
     lane.refused.store(ledger_changes_.load(std::memory_order_relaxed), std::memory_order_relaxed);
     return false;
   }
+  if (limits_.watch != nullptr) {
+    begun_[task.id] = true;
+    limits_.watch->started(task, since_start());
+  }
+  if (task.reserve == 0) return true;
   ledger_.grant(task);
   ledger_changed();  // the next in order may fit, too
   return true;
@@ -236,6 +248,23 @@ void WallRun::stop(const Error& reason) {
   const std::lock_guard lock(mutex_);
   if (first_error_.ok()) first_error_ = reason;
   stopped_.store(true, std::memory_order_seq_cst);
+  ledger_changed();
+}
+
+bool WallRun::revise(std::span<const TaskId> tasks, const std::function<void()>& edit) {
+  const std::lock_guard lock(mutex_);
+  const auto begun = [this](TaskId id) { return begun_[id]; };
+  if (stopped_.load(std::memory_order_relaxed) || !first_error_.ok() || std::any_of(tasks.begin(), tasks.end(), begun))
+    return false;
+  edit();
+  ledger_.revised();
+  ledger_changed();
+  return true;
+}
+
+void WallRun::set_capacity(MemoryId memory, Bytes capacity) {
+  const std::lock_guard lock(mutex_);
+  ledger_.set_capacity(memory, capacity);
   ledger_changed();
 }
 

@@ -42,13 +42,16 @@ struct WallDevice {
 // finds nothing to do spins for a moment, then sleeps. No wake-up is lost: a sleeper first says which task it waits for
 // (`wake_at`), then looks once more; whoever ends a task first says so, then looks at `wake_at`; all four are sequentially
 // consistent.
-class WallRun {
+class WallRun final : public RunControl {
  public:
   WallRun(const TaskGraph& graph, TaskBinder* binder, const RunLimits& limits, std::vector<WallDevice>& devices);
   // Runs tasks, beginning with lane `first`. The caller's thread returns when all lanes have ended, others when there are
   // fewer lanes left than threads.
   void help(DeviceId first, bool is_caller);
   RunReport take_report();
+  bool revise(std::span<const TaskId> tasks, const std::function<void()>& edit) override;
+  void set_capacity(MemoryId memory, Bytes capacity) override;
+  Duration now() const override { return since_start(); }
 
  private:
   struct alignas(64) Lane {
@@ -127,6 +130,7 @@ class WallRun {
   int threads_ = 0;  // in help()
   Status first_error_;
   std::vector<TaskFault> faults_;
+  std::vector<bool> begun_;  // by task: started or cancelled; empty where nobody watches
 };
 
 }  // namespace tessera

@@ -24,8 +24,9 @@ void WallRun::fail(const TaskFault& fault) {
 
 void WallRun::skip(Lane& lane, const Task& task) {
   for (const TaskId next : graph_.successors(task.id)) doomed_[next].store(1, std::memory_order_relaxed);
-  if (task.reserve > 0 || task.release > 0) {
+  if (limits_.watch != nullptr || task.reserve > 0 || task.release > 0) {
     const std::lock_guard lock(mutex_);
+    if (limits_.watch != nullptr) begun_[task.id] = true;
     ledger_.skip(task);
     ledger_changed();
   }
@@ -36,14 +37,14 @@ void WallRun::skip(Lane& lane, const Task& task) {
 void WallRun::execute(Lane& lane, const Task& task) {
   if (!lane.fresh) lane.now = since_start();
   const Duration started = lane.now;
-  const Outcome outcome = perform(lane, task, started);
+  const Outcome outcome = task.empty ? Outcome{} : perform(lane, task, started);
   lane.now = since_start();
   lane.fresh = binder_ == nullptr;
   const bool given_up = outcome.state == TaskState::kRunning;
   const TaskState state = given_up ? TaskState::kFailed : outcome.state;
   record(lane, {started, lane.now, state});
   if (state == TaskState::kFailed) fail({task.id, outcome.error, outcome.overdue, given_up, outcome.unbound});
-  if (binder_ != nullptr) binder_->ended(task, outcome.state);
+  if (binder_ != nullptr && !task.empty) binder_->ended(task, outcome.state);
   if (task.release == 0 && !given_up) return;
   const std::lock_guard lock(mutex_);
   if (given_up)
