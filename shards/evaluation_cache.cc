@@ -1,0 +1,112 @@
+// Reads and writes kept predictions as JSON.
+#include "shards/evaluation_cache.h"
+
+#include <cerrno>
+#include <cmath>
+#include <filesystem>
+#include <system_error>
+
+#include <fcntl.h>
+#include <nlohmann/json.hpp>
+#include <spdlog/spdlog.h>
+#include <unistd.h>
+
+#include "shards/hash.h"
+#include "shards/parse_json.h"
+#include "shards/store_io.h"
+
+namespace tessera {
+namespace {
+
+namespace fs = std::filesystem;
+using Json = nlohmann::json;
+
+constexpr int64_t kLargest = int64_t{64} << 20;  // a million sentences
+constexpr const char* kFormat = "tessera evaluation 1";
+
+// Over what the file says, in the form that it is used in.
+std::string digest_of(const std::string& key, const Evaluation& evaluation) {
+  std::string all = key + '\n';
+  all.append(reinterpret_cast<const char*>(evaluation.labels.data()), evaluation.labels.size() * sizeof(int16_t));
+  all.append(reinterpret_cast<const char*>(evaluation.margins.data()), evaluation.margins.size() * sizeof(float));
+  return key_digest(all);
+}
+
+Evaluation nothing(size_t sentences) {
+  return {std::vector<int16_t>(sentences, int16_t{-1}), std::vector<float>(sentences, 0.0f)};
+}
+
+// Whether a list of numbers is as long as it should be.
+bool numbers(const Json& json, const char* name, size_t count) {
+  if (!json.contains(name) || !json[name].is_array() || json[name].size() != count) return false;
+  for (const Json& value : json[name])
+    if (!value.is_number()) return false;
+  return true;
+}
+
+}  // namespace
+
+std::string key_digest(const std::string& key) { return content_digest(std::as_bytes(std::span(key))); }
+
+void merge(const Evaluation& more, Evaluation& to) {
+  for (size_t s = 0; s < to.labels.size(); ++s) {
+    if (to.labels[s] >= 0 || more.labels[s] < 0) continue;
+    to.labels[s] = more.labels[s];
+    to.margins[s] = more.margins[s];
+  }
+}
+
+// In 256 folders: a long sweep has tens of thousands of plans.
+std::string EvaluationCache::path(const std::string& key) const {
+  const std::string name = key_digest(key);
+  return folder_ + "/" + name.substr(0, 2) + "/" + name + ".json";
+}
+
+Evaluation EvaluationCache::load(const std::string& key) const {
+  const Evaluation none = nothing(sentences_);
+  if (folder_.empty()) return none;
+  const std::string file = path(key);
+  std::error_code absent;
+  if (!fs::is_regular_file(file, absent)) return none;
+  const auto bytes = read_file(file, kLargest);
+  if (!bytes.ok()) return none;
+  const Json json = parse_json({reinterpret_cast<const char*>(bytes->data()), bytes->size()});
+  if (!json.is_object() || !json.contains("format") || json["format"] != kFormat || !json.contains("key") ||
+      json["key"] != key || !numbers(json, "labels", sentences_) || !numbers(json, "margins", sentences_))
+    return none;
+  Evaluation found = nothing(sentences_);
+  for (size_t s = 0; s < sentences_; ++s) {
+    found.labels[s] = json["labels"][s].get<int16_t>();
+    found.margins[s] = json["margins"][s].get<float>();
+  }
+  return json.contains("digest") && json["digest"] == digest_of(key, found) ? found : none;
+}
+
+void EvaluationCache::save(const std::string& key, const Evaluation& evaluation) {
+  if (folder_.empty()) return;
+  Evaluation all = evaluation;
+  merge(load(key), all);
+  const std::string file = path(key);
+  const std::string temporary = file + "." + std::to_string(::getpid()) + "-" +
+                                std::to_string(reinterpret_cast<uintptr_t>(this)) + "-" + std::to_string(++written_);
+  const Json json = {
+      {"format", kFormat}, {"key", key}, {"labels", all.labels}, {"margins", all.margins}, {"digest", digest_of(key, all)}};
+  const std::string text = json.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
+  const auto attempt = [&]() -> Status {
+    std::error_code failed;
+    fs::create_directories(fs::path(file).parent_path(), failed);
+    OwnedFd fd(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644));
+    if (fd.get() < 0) return system_error(temporary, "cannot be created", errno);
+    TESSERA_TRY(write_fully(fd.get(), temporary, std::as_bytes(std::span(text))));
+    if (!fd.close()) return system_error(temporary, "cannot be written", errno);
+    if (::rename(temporary.c_str(), file.c_str()) != 0) return system_error(file, "cannot be replaced", errno);
+    return {};
+  };
+  const Status written = attempt();
+  if (written.ok()) return;
+  ::unlink(temporary.c_str());
+  if (!std::exchange(warned_, true))
+    spdlog::warn("{}; measured accuracy is not kept for later runs", written.error().message);
+}
+
+}  // namespace tessera
