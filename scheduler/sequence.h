@@ -16,6 +16,7 @@
 #include <functional>
 #include <memory>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "scheduler/session.h"
@@ -28,7 +29,8 @@ namespace tessera {
 // and is used for nothing else meanwhile.
 struct SequenceModel {
   Session* session = nullptr;
-  // As app_options() gives them. budgets.memory is not used: it is shared.
+  // As app_options() gives them. Not used: budgets.memory, which is shared; best_effort, which is the workload's; starts_at
+  // and draw, which are the request's.
   RequestOptions options;
   std::vector<int> tokens;  // of sentence s; request i carries sentence i mod N. Not empty
 };
@@ -44,10 +46,11 @@ struct Served {
   Duration latency;         // end - arrival: what it waited, and what it took
   Duration budget;          // of its latency, before any waiting
   Duration planned_for;     // what was left of it, on the grid
-  bool missed = false;      // later than its budget, or not answered
+  bool missed = false;      // later than its budget, infeasible, or not answered
   bool infeasible = false;  // no plan within what was left: answered with the least-late plan, or not at all
   bool answered = true;     // false: dropped, at `start`, taking no time
-  // What was decided; with `infeasible` and not answered it says what would have been needed.
+  std::string failure;      // of a device, where nothing could take over: not answered, a miss
+  // What was decided; where it was not answered: what would have been needed, or null where no time was left.
   std::shared_ptr<const PlannedRequest> planned;
   EffectivePlan ran;  // the bits that were computed with (revisions in flight included); empty where not answered
   Bytes io;

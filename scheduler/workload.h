@@ -12,14 +12,18 @@
 
 namespace tessera {
 
+// Longest gap and step of arrivals, and most requests of a workload: their sum stays within the 292 years of a Duration.
+inline constexpr Duration kLongestGap{int64_t{3600} * 1'000'000'000};
+inline constexpr int kMostRequests = 100'000;
+
 // When the requests of one app arrive, in virtual time since the sequence began.
 struct Arrivals {
   enum class Kind : uint8_t {
     kRegular,  // every `interval`
     kPoisson,  // gaps drawn from the exponential distribution of mean `interval`
     kBursts,   // bursts of burst_least to burst_most requests (drawn evenly), each step_least to step_most after the one
-              // before it (drawn evenly); from the last of a burst to the first of the next a gap of mean `interval`, as in
-              // kPoisson
+               // before it (drawn evenly); from the last of a burst to the first of the next a gap of mean `interval`, as in
+               // kPoisson
     kRecorded,  // at `times`
   };
   Kind kind = Kind::kRegular;
