@@ -102,6 +102,7 @@ class SimulatedTime {
   virtual ~SimulatedTime() = default;
   virtual Result<Duration> duration(const Task& task) = 0;  // an error: the task fails
 };
-std::unique_ptr<Executor> make_virtual_executor(SimulatedTime* time);  // nullptr: task.planned
+// `time` null: task.planned. With a machine, not owned, that is how long tasks would last alone at full speed.
+std::unique_ptr<Executor> make_virtual_executor(SimulatedTime* time, SimulatedMachine* machine = nullptr);
 
 }  // namespace tessera

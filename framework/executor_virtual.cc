@@ -13,13 +13,21 @@ namespace {
 // starts; what lasts no time ends in a further round of the same instant. So peaks do not depend on the order of ties.
 class VirtualRun final : public RunControl {
  public:
-  VirtualRun(const TaskGraph& graph, TaskBinder* binder, const RunLimits& limits, SimulatedTime* time)
-      : graph_(graph), binder_(binder), limits_(limits), time_(time), ledger_(graph, limits), lanes_(graph.device_count()) {
+  VirtualRun(const TaskGraph& graph, TaskBinder* binder, const RunLimits& limits, SimulatedTime* time,
+             SimulatedMachine* machine)
+      : graph_(graph),
+        binder_(binder),
+        limits_(limits),
+        time_(time),
+        machine_(machine),
+        ledger_(graph, limits),
+        lanes_(graph.device_count()) {
     doomed_.resize(graph.size());
     report_.tasks.resize(graph.size());
   }
 
   RunReport run() {
+    if (machine_ != nullptr) machine_->begin(limits_.moment);
     if (limits_.watch != nullptr) limits_.watch->began(*this);
     while (unended_ > 0) {
       while (start_what_can()) {}
@@ -43,12 +51,12 @@ class VirtualRun final : public RunControl {
 
  private:
   struct Lane {
-    size_t next = 0;           // head of the lane
-    TaskId ended = 0;          // the last ended task + 1
-    TaskId running = kNoTask;  // its end is known from the start
-    Duration end;
-    Error error;  // that it will end with, where `fails`
-    bool fails = false;
+    size_t next = 0;   // head of the lane
+    TaskId ended = 0;  // the last ended task + 1
+    TaskId running = kNoTask;
+    Duration end;  // known from the start; on a simulated machine once it is there
+    Error error;   // that it will end with, where `fails`
+    bool fails = false, overdue = false;
   };
 
   bool predecessors_ended(TaskId id) const {
@@ -95,9 +103,37 @@ class VirtualRun final : public RunControl {
     const Result<Duration> duration = time_ != nullptr ? time_->duration(task) : task.planned;
     if (!duration.ok()) return fail_at_once(lane, task, duration.error());
     const Duration limit = time_ != nullptr ? overdue_limit(task, limits_) : kForever;
-    lane.fails = *duration > limit;
+    if (machine_ != nullptr) return start_on_machine(lane, task, *duration, limit);
+    lane.fails = lane.overdue = *duration > limit;
     if (lane.fails) lane.error = overdue_error(graph_, task.id, limit, "cancelled");
     lane.end = saturating_add(now_, std::max(Duration{}, std::min(*duration, limit)));
+  }
+
+  void start_on_machine(Lane& lane, const Task& task, Duration nominal, Duration limit) {
+    const Status started = machine_->start(task, nominal, saturating_add(now_, limit));
+    if (!started.ok()) return fail_at_once(lane, task, started.error());
+    lane.fails = false;
+    lane.end = kForever;
+  }
+
+  // The next instant at which the machine ends a task, or `until`.
+  Duration carry_on(Duration until) {
+    const Duration at = machine_->advance(until);
+    for (size_t d = 0; d < lanes_.size(); ++d) {
+      Lane& lane = lanes_[d];
+      if (lane.running == kNoTask) continue;
+      const SimulatedMachine::Outcome outcome = machine_->collect(static_cast<DeviceId>(d));
+      if (outcome == SimulatedMachine::Outcome::kRunning) continue;
+      lane.end = at;
+      lane.overdue = outcome == SimulatedMachine::Outcome::kOverdue;
+      lane.fails = outcome != SimulatedMachine::Outcome::kEnded;
+      const Duration ran = at - report_.tasks[lane.running].start;
+      if (lane.overdue)
+        lane.error = overdue_error(graph_, lane.running, ran, "cancelled");
+      else if (lane.fails)
+        lane.error = task_error(graph_, lane.running, machine_->why(static_cast<DeviceId>(d), outcome));
+    }
+    return at;
   }
 
   void fail_at_once(Lane& lane, const Task& task, const Error& cause) {
@@ -115,6 +151,7 @@ class VirtualRun final : public RunControl {
       next = std::min(next, lane.end);
     }
     if (limits_.watch != nullptr) next = std::min(next, std::max(now_, limits_.watch->next_alarm()));
+    if (any && machine_ != nullptr) next = carry_on(next);
     now_ = any ? next : now_;
     for (Lane& lane : lanes_)
       if (lane.running != kNoTask && lane.end == now_) end(lane);
@@ -126,10 +163,11 @@ class VirtualRun final : public RunControl {
     const TaskState state = lane.fails ? TaskState::kFailed : TaskState::kDone;
     if (lane.fails) {
       if (report_.status.ok()) report_.status = lane.error;
-      report_.faults.push_back({task.id, lane.error});
+      report_.faults.push_back({task.id, lane.error, lane.overdue});
       stopped_ = stopped_ || limits_.stop_on_failure;
     }
     lane.running = kNoTask;
+    lane.overdue = false;
     if (limits_.watch != nullptr) ended_now_.push_back(task.id);
     if (binder_ != nullptr && !task.empty) binder_->ended(task, state);
     ledger_.end(task);
@@ -170,6 +208,7 @@ class VirtualRun final : public RunControl {
   TaskBinder* const binder_;
   const RunLimits& limits_;
   SimulatedTime* const time_;
+  SimulatedMachine* const machine_;  // null: tasks last as they are given
   MemoryLedger ledger_;
   std::vector<Lane> lanes_;   // by device
   std::vector<bool> doomed_;  // a predecessor failed or was cancelled
@@ -182,17 +221,20 @@ class VirtualRun final : public RunControl {
 
 class VirtualExecutor final : public Executor {
  public:
-  explicit VirtualExecutor(SimulatedTime* time) : time_(time) {}
+  VirtualExecutor(SimulatedTime* time, SimulatedMachine* machine) : time_(time), machine_(machine) {}
   RunReport run(const TaskGraph& graph, TaskBinder* binder, const RunLimits& limits) override {
-    return VirtualRun(graph, binder, limits, time_).run();
+    return VirtualRun(graph, binder, limits, time_, machine_).run();
   }
 
  private:
-  SimulatedTime* const time_;  // not owned
+  SimulatedTime* const time_;        // not owned
+  SimulatedMachine* const machine_;  // likewise
 };
 
 }  // namespace
 
-std::unique_ptr<Executor> make_virtual_executor(SimulatedTime* time) { return std::make_unique<VirtualExecutor>(time); }
+std::unique_ptr<Executor> make_virtual_executor(SimulatedTime* time, SimulatedMachine* machine) {
+  return std::make_unique<VirtualExecutor>(time, machine);
+}
 
 }  // namespace tessera

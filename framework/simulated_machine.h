@@ -56,13 +56,14 @@ class SimulatedMachine {
   // A task of so much nominal time starts now; it fails at `limit` (since the run's start; kForever: never). An error where
   // the device is lost.
   Status start(const Task& task, Duration nominal, Duration limit);
-  // Moves on to the next instant at which tasks end or fail; since the run's start. Only where something runs.
-  Duration advance();
-  enum class Outcome : uint8_t { kRunning, kDone, kOverdue, kLost };
+  // Moves on to the next instant at which tasks end or fail, or to `until` where that comes first; since the run's start.
+  Duration advance(Duration until);
+  // kEndless: speeds changed 2,000,000 times in this run, and it did not end.
+  enum class Outcome : uint8_t { kRunning, kEnded, kOverdue, kLost, kEndless };
   // What became of the device's task at this instant; anything but kRunning takes it off the device.
   Outcome collect(DeviceId device);
-  // Takes off what runs.
-  void drop(DeviceId device);
+  // What a task died of that ended as kLost or kEndless.
+  Error why(DeviceId device, Outcome outcome) const;
 
  private:
   class State;

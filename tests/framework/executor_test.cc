@@ -14,7 +14,7 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 constexpr TaskState kEnded = TaskState::kDone, kFailed = TaskState::kFailed, kCancelled = TaskState::kCancelled;
 
-enum class Kind { kWall, kVirtual };
+enum class Kind { kWall, kVirtual, kSimulated };
 
 class ExecutorRules : public testing::TestWithParam<Kind> {
  protected:
@@ -23,13 +23,18 @@ class ExecutorRules : public testing::TestWithParam<Kind> {
   ScriptedBackend backend_;
   RecordingBinder binder_;
   RunLimits limits_;
-  std::unique_ptr<Executor> executor_ = GetParam() == Kind::kVirtual
-                                            ? make_virtual_executor(nullptr)
-                                            : make_wall_executor(std::vector<DeviceBinding>(7, {&backend_, 0}));
+  SimulatedMachine machine_{{}, 7};
+  std::unique_ptr<Executor> executor_ =
+      GetParam() == Kind::kWall ? make_wall_executor(std::vector<DeviceBinding>(7, {&backend_, 0}))
+                                : make_virtual_executor(nullptr, GetParam() == Kind::kSimulated ? &machine_ : nullptr);
 };
 
-INSTANTIATE_TEST_SUITE_P(, ExecutorRules, testing::Values(Kind::kWall, Kind::kVirtual),
-                         [](const auto& kind) { return kind.param == Kind::kWall ? "Wall" : "Virtual"; });
+INSTANTIATE_TEST_SUITE_P(, ExecutorRules, testing::Values(Kind::kWall, Kind::kVirtual, Kind::kSimulated),
+                         [](const auto& kind) {
+                           return kind.param == Kind::kWall      ? "Wall"
+                                  : kind.param == Kind::kVirtual ? "Virtual"
+                                                                 : "Simulated";
+                         });
 
 TEST_P(ExecutorRules, AnEmptyGraphIsDone) {
   const RunReport report = run(make_graph({}));
