@@ -134,20 +134,30 @@ Result<Answer> StoreSession::run(const RequestOptions& options, const std::vecto
     return Error{ErrorCode::kInvalid, "session: model " + shape_.name + " has no weights here; it can only be planned"};
   if (store_ != nullptr) TESSERA_TRY(check_input(ids, types));
   clear_left_behind();
-  TESSERA_ASSIGN(SessionPlanner::Planned planned, find_plan(options, static_cast<int>(ids.size())));
+  TESSERA_TRY(budgets_.begin(options, machine_.virtual_time ? Duration{} : arrival));
   Answer answer;
+  const Status done = execute_request(options, {ids, types}, arrival, answer);
+  answer.budgets = budgets_.end(answer.latency);
+  answer.late = std::max(Duration{}, answer.latency - answer.budgets.latency);
+  TESSERA_TRY(done);
+  if (!answer.planned->infeasible && !machine_.virtual_time && answer.taken_over.empty()) observe(options, answer);
+  return answer;
+}
+
+// Plans and runs; fills all of the answer but what the budgets at its end say.
+Status StoreSession::execute_request(const RequestOptions& options, const Input& input, Duration arrival, Answer& answer) {
+  TESSERA_ASSIGN(SessionPlanner::Planned planned, find_plan(options, static_cast<int>(input.ids.size())));
   answer.planned = std::move(planned.request);
   answer.reused = planned.reused;
   answer.peak = held();
   if (!answer.planned->infeasible) {
     drop_unused(*answer.planned);
-    TESSERA_TRY(machine_.virtual_time ? execute(options, answer) : execute_bound(options, {ids, types}, arrival, answer));
+    TESSERA_TRY(machine_.virtual_time ? execute(options, answer) : execute_bound(options, input, arrival, answer));
+    if (answer.executed == nullptr) answer.executed = answer.planned;
   }
   if (answer.planned->refused_by_margin) machine_.costs->doubt_requests({options.policy, first_});
   answer.latency = machine_.virtual_time ? answer.report.makespan : WallClock::instance().now() - arrival;
-  answer.late = std::max(Duration{}, answer.latency - options.budgets.latency);
-  if (!answer.planned->infeasible && !machine_.virtual_time && answer.taken_over.empty()) observe(options, answer);
-  return answer;
+  return {};
 }
 
 // In virtual time: the same graph, the same rules, nothing to bind.

@@ -33,6 +33,12 @@ struct Machine {
 // vendor's library (Registry::Entry::on_demand); {"all"}: every one. Links come with their devices.
 Result<Machine> local_machine(const BackendOptions& options, const std::vector<std::string>& only);
 
+// Other budgets from some moment of a request on.
+struct BudgetChange {
+  Duration after;  // since its arrival
+  Budgets budgets;
+};
+
 struct RequestOptions {
   Budgets budgets;
   std::string policy;  // registered name
@@ -45,6 +51,9 @@ struct RequestOptions {
   // A task that runs this much longer than its 95 % quantile (or ten times that, if more) makes its device suspect, where
   // another could take over.
   Duration suspect_after = milliseconds(50);
+  // Budgets that change while the request runs, in any order; at equal times the last counts. Policies that re-plan learn of
+  // them (Event::kBudgetChanged): in virtual time at that instant, under the wall clock when the next task ends.
+  std::vector<BudgetChange> budget_changes = {};
   // In virtual time, where the machine has a simulation: when the request arrives, since the machine began (before the end
   // of the last one: the machine begins anew), and its number: equal numbers have equal luck.
   Duration starts_at;
@@ -59,6 +68,7 @@ struct PlannedRequest {
   Margin margin;                   // that the prediction holds
   bool refused_by_margin = false;  // infeasible, but not without it
   Timeline timeline;               // predicted
+  std::vector<Duration> expected;  // by task: its end at the middle of the cost models
   TaskGraph graph;
   RequestBuffers buffers;        // of the request
   std::vector<Bytes> fixed;      // by memory: of the buffers
@@ -76,10 +86,25 @@ struct TakenOver {
   RunReport report;
 };
 
+// Shards that a policy gave other bits while the request ran. Of one layer, from and to the same bits.
+struct Revision {
+  Duration at;  // since the arrival
+  int layer = 0;
+  SliceMask slices = 0;
+  Bits from = kAbsent, to = kAbsent;  // kAbsent: left out
+  std::string why;                    // as the policy said
+};
+
 struct Answer {
-  std::shared_ptr<const PlannedRequest> planned;
-  bool reused = false;        // the plan was decided for an earlier request
-  std::vector<float> logits;  // empty in virtual time and where infeasible
+  std::shared_ptr<const PlannedRequest> planned;  // as decided
+  // As it was run (null where infeasible), of the last attempt: `planned` itself where nothing was revised; else with the
+  // bits, loads, graph, and the prediction and timeline that the plan would have had, had it been decided so. Its graph goes
+  // with `report`.
+  std::shared_ptr<const PlannedRequest> executed;
+  std::vector<Revision> revisions;  // in order, of all attempts
+  Budgets budgets;                  // in force at the end
+  bool reused = false;              // the plan was decided for an earlier request
+  std::vector<float> logits;        // empty in virtual time and where infeasible
   int label = -1;
   Duration latency;  // arrival (tokenised) to logits, planning and loads included
   Bytes io;
@@ -88,7 +113,7 @@ struct Answer {
   RunReport report;
   // Before `planned` and `report`, which then are of the last attempt, in order.
   std::vector<TakenOver> taken_over;
-  // Beyond the latency budget; 0 where it was kept.
+  // Beyond the latency budget in force at the end; 0 where it was kept.
   Duration late;
 };
 
@@ -121,6 +146,11 @@ class Session {
   // Shards go first, of the top layer first and in a layer the last slice first, then exit heads, deepest first. Returns
   // what was freed.
   virtual Bytes give_way(Bytes bytes) = 0;
+  // Gives the running request other budgets. Policies that re-plan learn of it at once, on this thread or a lane's; whatever
+  // the policy, the answer is held against them. More memory is there at once; less, as soon as what is still to be loaded
+  // can do with it (a policy may see to that), else not at all. Safe from any thread, and blocks only while the policy is
+  // asked; not from a policy. kInvalid: nothing runs, or budgets that are negative.
+  virtual Status change_budgets(const Budgets& budgets) = 0;
   // Interrupts the running request: it ends with kCancelled. Safe from any thread and from a signal handler.
   virtual void cancel() = 0;
 };

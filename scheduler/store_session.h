@@ -11,9 +11,11 @@
 #include <utility>
 #include <vector>
 
+#include "framework/clock.h"
 #include "scheduler/binder.h"
 #include "scheduler/device_pool.h"
 #include "scheduler/plan_replay.h"
+#include "scheduler/running_budgets.h"
 #include "scheduler/session.h"
 #include "scheduler/session_planner.h"
 
@@ -47,6 +49,9 @@ class StoreSession final : public Session {
     return base_ + residents_.residency().charged_to(machine_.platform, 0) + residents_.exit_bytes();
   }
   Bytes give_way(Bytes bytes) override { return residents_.give_way(machine_.platform, bytes); }
+  Status change_budgets(const Budgets& budgets) override {
+    return budgets_.change(budgets, machine_.virtual_time ? Duration{} : WallClock::instance().now());
+  }
   void cancel() override {
     if (running_.load()) cancel_.store(true);
   }
@@ -70,6 +75,7 @@ class StoreSession final : public Session {
     std::set<DeviceId> slow;  // of the devices: took too long
     bool patient = false;     // no device is suspect any more
   };
+  Status execute_request(const RequestOptions& options, const Input& input, Duration arrival, Answer& answer);
   Status execute(const RequestOptions& options, Answer& answer);
   Status execute_bound(const RequestOptions& options, const Input& input, Duration arrival, Answer& answer);
   Status attempt(const RequestOptions& options, RequestBinder& binder, const Loss& loss, Answer& answer);
@@ -117,6 +123,7 @@ class StoreSession final : public Session {
   std::map<DeviceId, int> suspects_;  // failures by device
   std::vector<std::unique_ptr<TaskBinder>> left_behind_;
   Bytes left_bytes_;  // of the host's memory, in base_ too
+  RunningBudgets budgets_;
   std::atomic<bool> running_{false};
   std::atomic<bool> cancel_{false};
 };
