@@ -39,6 +39,10 @@ std::vector<ShardId> ranked(const AccuracyModel& model, Size size) {
 
 std::vector<ShardId> by_importance(const PlanningView& view, Size size) {
   if (has_importance(view.accuracy, view.shape)) return ranked(view.accuracy, size);
+  return in_random_order(view, size);
+}
+
+std::vector<ShardId> in_random_order(const PlanningView& view, Size size) {
   return ranked(random_importance(view.shape, view.seed), size);
 }
 

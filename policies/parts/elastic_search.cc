@@ -1,0 +1,199 @@
+// Prices each depth's time, then exchanges shard against shard in the best.
+#include "policies/parts/elastic_search.h"
+
+#include <algorithm>
+#include <cmath>
+#include <string>
+
+namespace tessera {
+namespace {
+
+constexpr int kFirstRounds = 24;  // of the subgradient at the first depth
+constexpr int kRounds = 12;       // at the others, which start from its prices
+constexpr int kSwaps = 6;
+constexpr int kAttempts = 3;  // where the replay refuses what the clocks allowed
+
+// The clocks must know what a plan would have to give up where bytes are short.
+MarketRules rules_for(const PlanningView& view, const Choices& choices, const ElasticIdeas& ideas, const Plan& start,
+                      bool exact) {
+  MarketRules rules;
+  rules.widths = ideas.joint ? choices.widths : std::vector<int>{start.width()};
+  rules.ladder = exact ? choices.ladder : choices.anywhere;
+  rules.prefixes = !ideas.sets || view.accuracy.prefixes_only;
+  rules.equal_widths = !ideas.widths;
+  rules.upgrades_held = ideas.upgrade;
+  return rules;
+}
+
+std::string bits_text(Bits bits) { return bits == kExact ? "exact" : std::to_string(bits) + "b"; }
+
+}  // namespace
+
+ElasticSearch::ElasticSearch(Trials& trials, const Choices& choices, const ElasticIdeas& ideas)
+    : trials_(trials),
+      view_(trials.view()),
+      choices_(choices),
+      ideas_(ideas),
+      exact_(StageClock::exact_on(view_, choices.device)),
+      placement_(view_, trials.residency(), Split::kBalanced),
+      clock_(view_, trials.residency(), choices.device) {}
+
+StageTimes ElasticSearch::times(int depth) {
+  StageTimes out;
+  out.deadline = std::min(static_cast<double>(view_.budgets.latency.ns), 1e17);
+  out.rows = static_cast<double>(clock_.rows().ns);
+  out.embed = static_cast<double>(clock_.embed().ns);
+  out.exit = static_cast<double>(clock_.exit().ns);
+  out.exit_load = static_cast<double>(clock_.exit_load(depth).ns);
+  out.head_start = ideas_.slack;
+  return out;
+}
+
+double ElasticSearch::scale(int depth, double width) const {
+  const int rounded = std::clamp(static_cast<int>(width + 0.5), 1, view_.shape.slices);
+  const size_t at = static_cast<size_t>(depth - 1) * view_.shape.slices + static_cast<size_t>(rounded - 1);
+  return static_cast<double>(view_.accuracy.scale_ppm[at]) / 1e6;
+}
+
+// Shards lose nothing at best, or what a noisy profile says.
+bool ElasticSearch::worth_trying(int depth) const {
+  double least = static_cast<double>(view_.accuracy.base[static_cast<size_t>(depth) - 1].n);
+  for (int l = 0; l < depth; ++l)
+    for (int j = 0; j < view_.shape.slices; ++j) {
+      double best = 0;
+      for (int r = 0; r < market_->rungs(); ++r) best = std::min(best, market_->loss(l, j, r));
+      least += 2 * best;
+    }
+  return least < static_cast<double>(draft_.loss.n);
+}
+
+bool ElasticSearch::keeps_time(int depth, const std::vector<Bits>& bits) {
+  if (exact_)
+    return in_time(clock_, stages_of(clock_, depth, view_.shape.slices, bits), view_.budgets.latency, ideas_.slack);
+  const std::vector<PlacedPlan> candidates = placement_.candidates(depth, bits);
+  return !candidates.empty() && candidates.front().ideal <= view_.budgets.latency;
+}
+
+bool ElasticSearch::judge(int depth, const std::vector<Bits>& bits) {
+  if (!keeps_time(depth, bits)) return false;
+  const Micro loss = view_.accuracy.loss(depth, bits);
+  if (loss < draft_.loss) draft_ = {depth, bits, loss};
+  return true;
+}
+
+void ElasticSearch::search_depth(int depth) {
+  const double base = static_cast<double>(view_.accuracy.base[static_cast<size_t>(depth) - 1].n);
+  PriceSearch search(*market_, depth, times(depth), scale(depth, first_width_));
+  const auto target = [&] { return static_cast<double>(draft_.loss.n) - base; };
+  const auto exactly = [&](const std::vector<Bits>& bits, double) { return judge(depth, bits); };
+  if (!searches_.empty()) search.start_from(searches_.back());
+  const bool open = search.run(searches_.empty() ? kFirstRounds : kRounds, target, exactly);
+  if (open) {
+    const double then = scale(depth, search.mean_width());
+    if (then != scale(depth, first_width_)) {
+      search.set_scale(then);
+      search.run(kRounds, target, exactly);
+    }
+    search.repair(target, exactly);
+    first_width_ = search.mean_width();
+  }
+  searches_.push_back(std::move(search));
+  tried_.push_back(depth);
+}
+
+void ElasticSearch::search(const Plan& start) {
+  searches_.clear();
+  tried_.clear();
+  draft_ = {start.depth, start.bits, view_.accuracy.loss(start.depth, start.bits)};
+  first_width_ = start.width();
+  for (auto depth = choices_.depths.rbegin(); depth != choices_.depths.rend(); ++depth) {
+    if (!ideas_.joint && *depth != start.depth) continue;
+    if (*depth == start.depth || worth_trying(*depth)) search_depth(*depth);
+  }
+  if (!exact_ || !keeps_time(draft_.depth, draft_.bits)) return;
+  const auto at = std::find(tried_.begin(), tried_.end(), draft_.depth);
+  Exchange(view_, *market_, clock_, times(draft_.depth), searches_[static_cast<size_t>(at - tried_.begin())], draft_)
+      .improve(kSwaps);
+}
+
+// What the process and the request hold beside shards is the replay's knowledge: of one plan, it tells how much.
+void ElasticSearch::count_memory(const Plan& start) {
+  const Bytes room = std::min(view_.budgets.memory, view_.platform.memories[0].capacity);
+  if (!exact_ || room == kUnlimited) return;
+  int64_t most = start.predicted.peak.n;
+  for (int l = 0; l < view_.shape.layers; ++l)
+    for (int j = 0; j < view_.shape.slices; ++j)
+      most += view_.shape.bytes_of({static_cast<int16_t>(l), static_cast<int16_t>(j)}, choices_.ladder.back()).n;
+  if (most <= room.n) return;
+  const Plan bare = assemble(view_, trials_.residency(), choices_.device, start.depth, start.bits);
+  const std::optional<Prediction> known = trials_.replay(bare, view_.budgets.memory);
+  if (!known) return;
+  clock_.limit(kUnlimited.n);
+  clock_.latency(stages_of(clock_, start.depth, view_.shape.slices, start.bits));
+  // Where memory made loads wait, the replay's peak is at most the budget; the clock's, without a limit, may be above.
+  int64_t beside = known->peak.n - clock_.peak();
+  for (int i = 0; i < 4; ++i) {
+    clock_.limit(room.n - beside);
+    clock_.latency(stages_of(clock_, start.depth, view_.shape.slices, start.bits));
+    beside = std::max(beside, known->peak.n - clock_.peak());
+  }
+  clock_.limit(room.n - beside);
+}
+
+std::optional<Plan> ElasticSearch::placed() {
+  if (!exact_) return fastest_that_fits(trials_, placement_.candidates(draft_.depth, draft_.bits));
+  Plan plan = assemble(view_, trials_.residency(), choices_.device, draft_.depth, draft_.bits);
+  return trials_.fits(plan) ? std::optional(std::move(plan)) : std::nullopt;
+}
+
+std::optional<Plan> ElasticSearch::improve(const Plan& start) {
+  const bool same = view_.accuracy.layers == view_.shape.layers && view_.accuracy.slices == view_.shape.slices;
+  if (!same) return std::nullopt;
+  const MarketRules rules = rules_for(view_, choices_, ideas_, start, exact_);
+  std::vector<Bits> held(static_cast<size_t>(view_.shape.layers) * view_.shape.slices);
+  for (const ResidentShard& resident : trials_.residency().shards) {
+    const size_t at = static_cast<size_t>(resident.id.layer) * view_.shape.slices + resident.id.slice;
+    held[at] = exact_ ? clock_.held(resident.id) : resident.bits;
+  }
+  const auto layer_time = [&](int width, Bits bits) {
+    if (!exact_) return placement_.layer_time(width, bits);
+    return clock_.costs().part(Op::kLayer, choices_.device, width, bits);
+  };
+  market_.emplace(view_, clock_.costs(), layer_time, held, rules);
+  count_memory(start);
+  const Micro before = view_.accuracy.loss(start.depth, start.bits);
+  search(start);
+  if (draft_.loss >= before) return std::nullopt;
+  std::optional<Plan> plan = placed();
+  if (plan) explain(*plan);
+  return plan;
+}
+
+void ElasticSearch::explain(Plan& plan) const {
+  const auto at = std::find(tried_.begin(), tried_.end(), plan.depth);
+  if (at == tried_.end()) return;
+  const PriceSearch& prices = searches_[static_cast<size_t>(at - tried_.begin())];
+  plan.explain.clear();
+  for (int l = 0; l < plan.depth; ++l) {
+    const double per_ms = prices.io_price(l) * 1e6;
+    const std::string price = std::to_string(std::llround(per_ms)) + " u-nats/ms";
+    for (int j = 0; j < plan.slices; ++j) {
+      const ShardId id{static_cast<int16_t>(l), static_cast<int16_t>(j)};
+      const Bits bits = plan.bits_of(id);
+      if (bits == kAbsent) continue;
+      const int rung = market_->rung_of(bits);
+      std::string text = bits_text(bits) + " loses " + std::to_string(view_.accuracy.loss_delta(id, bits).n) + " u-nats";
+      if (market_->io(l, j, rung) <= 0) text += ", resident";
+      if (rung + 1 < market_->rungs()) {
+        const Bits next = market_->bits_at(rung + 1);
+        const int64_t gain = view_.accuracy.loss_delta(id, bits).n - view_.accuracy.loss_delta(id, next).n;
+        text += "; " + bits_text(next) + " would save " + std::to_string(gain) + " for " +
+                to_string(Duration{std::llround(market_->io(l, j, rung + 1) - market_->io(l, j, rung))}) + " of IO at " +
+                price;
+      }
+      plan.explain.push_back({id, std::move(text)});
+    }
+  }
+}
+
+}  // namespace tessera

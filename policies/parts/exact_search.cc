@@ -1,0 +1,376 @@
+// Closes one size class after the other, the most promising first.
+#include "policies/parts/exact_search.h"
+
+#include <algorithm>
+#include <numeric>
+#include <tuple>
+
+namespace tessera {
+namespace {
+
+constexpr int64_t kUnbounded = INT64_MAX / 8;
+constexpr size_t kBeamOptions = 48;     // of a layer, that a beam looks at
+constexpr size_t kCompactAt = 200'000;  // labels of a layer, before dominance
+constexpr size_t kMostKept = 120'000;   // and after it: more are given up
+constexpr int kByteSteps = 16;          // to which dominance tells bytes apart
+
+// Pairs (f, loss) of which none is better than another in both: f rises, loss falls.
+class Staircase {
+ public:
+  bool covers(int64_t done, int64_t loss) const {
+    const auto after =
+        std::upper_bound(steps_.begin(), steps_.end(), done, [](int64_t d, const auto& s) { return d < s.first; });
+    return after != steps_.begin() && std::prev(after)->second <= loss;
+  }
+  void add(int64_t done, int64_t loss) {
+    const auto from =
+        std::lower_bound(steps_.begin(), steps_.end(), done, [](const auto& s, int64_t d) { return s.first < d; });
+    auto to = from;
+    while (to != steps_.end() && to->second >= loss) ++to;
+    steps_.insert(steps_.erase(from, to), {done, loss});
+  }
+
+ private:
+  std::vector<std::pair<int64_t, int64_t>> steps_;
+};
+
+}  // namespace
+
+ExactSearch::Rest ExactSearch::rest_of(const SizeClass& size) const {
+  const auto depth = static_cast<size_t>(size.depth);
+  Rest out;
+  for (auto* all : {&out.compute, &out.io, &out.loss}) all->assign(depth + 1, 0);
+  out.fewest.assign(depth + 1, 0);
+  out.most.assign(depth + 1, 0);
+  for (size_t l = depth; l-- > 0;) {
+    LayerOption least;
+    least.io = least.compute = least.loss = kUnbounded;
+    int fewest = kMaxSlices, most = 0;
+    for (const LayerOption& o : model_.layers[l].options()) {
+      least.io = std::min(least.io, o.io);
+      least.compute = std::min(least.compute, o.compute);
+      least.loss = std::min(least.loss, o.loss);
+      fewest = std::min(fewest, o.count);
+      most = std::max(most, o.count);
+    }
+    out.compute[l] = std::min(kUnbounded, out.compute[l + 1] + least.compute);
+    out.io[l] = std::min(kUnbounded, out.io[l + 1] + least.io);
+    out.loss[l] = std::min(kUnbounded, out.loss[l + 1] + least.loss);
+    out.fewest[l] = out.fewest[l + 1] + fewest;
+    out.most[l] = out.most[l + 1] + most;
+  }
+  return out;
+}
+
+const ExactSearch::Rest& ExactSearch::rest(const SizeClass& size) {
+  rests_.resize(model_.layers.size() + 1);
+  std::optional<Rest>& known = rests_[static_cast<size_t>(size.depth)];
+  if (!known) known = rest_of(size);
+  return *known;
+}
+
+const std::vector<uint32_t>& ExactSearch::order(const Class& of, int layer) {
+  orders_.resize(classes_.size());
+  orders_[of.index].resize(model_.layers.size());
+  std::vector<uint32_t>& known = orders_[of.index][static_cast<size_t>(layer)];
+  if (!known.empty()) return known;
+  const std::vector<int64_t>& reduced = of.dual.reduced[static_cast<size_t>(layer)];
+  known.resize(reduced.size());
+  std::iota(known.begin(), known.end(), 0U);
+  std::sort(known.begin(), known.end(),
+            [&](uint32_t a, uint32_t b) { return std::tie(reduced[a], a) < std::tie(reduced[b], b); });
+  return known;
+}
+
+// When the layer has been loaded and computed; false where its bytes can never lie beside what must.
+bool ExactSearch::place(const Pass& pass, const Label& from, int layer, const LayerOption& option, Label& to) const {
+  const bool loads = option.io > 0 || option.bytes > option.held;
+  to.storage = from.storage;
+  to.done = from.done + option.compute;
+  to.bytes = option.bytes;
+  const int depth = pass.of.size.depth;
+  if (pass.follow_memory && model_.weighs) return follow(depth, from, layer, option, to);
+  const std::optional<int64_t> forced = model_.forced_after(depth, from.bytes, option);
+  if (!forced) return false;
+  if (!loads) return true;
+  to.storage = from.storage + option.io;
+  if (*forced > 0) to.storage = std::max(to.storage, from.done + *forced);
+  to.done = std::max(to.done, to.storage + option.tail);
+  return true;
+}
+
+// All of the layer in one load, which waits until it fits beside what is not given back yet.
+bool ExactSearch::follow(int depth, const Label& from, int layer, const LayerOption& option, Label& to) const {
+  int64_t free = model_.room[static_cast<size_t>(depth)] - option.bytes - later_residents_[static_cast<size_t>(layer) + 1];
+  for (int l = depth; l < static_cast<int>(model_.layers.size()); ++l)
+    free += later_residents_[static_cast<size_t>(l)] - later_residents_[static_cast<size_t>(l) + 1];  // dropped
+  int64_t start = from.storage;
+  for (const Label::Held& held : from.held)
+    if (held.until > start) free -= held.bytes;
+  for (const Label::Held& held : from.held) {
+    if (free >= 0) break;
+    if (held.until <= start) continue;
+    start = held.until;
+    free += held.bytes;
+  }
+  if (free < 0) return false;
+  if (option.bytes > option.held || option.io > 0) {
+    to.storage = start + option.io;
+    to.done = std::max(to.done, to.storage + option.tail);
+  }
+  size_t count = 0;
+  for (const Label::Held& held : from.held)
+    if (held.until > start) to.held[count++] = held;
+  if (count == to.held.size()) {  // told apart no longer: given back with the later one
+    to.held[count - 2] = {to.held[count - 1].until, to.held[count - 2].bytes + to.held[count - 1].bytes};
+    --count;
+  }
+  to.held[count++] = {to.done, option.bytes};
+  while (count < to.held.size()) to.held[count++] = {};
+  return true;
+}
+
+std::optional<ExactSearch::Label> ExactSearch::extended(const Pass& pass, const Rest& rest, const Label& from, int layer,
+                                                        const LayerOption& option) const {
+  const SizeClass& size = pass.of.size;
+  const auto next = static_cast<size_t>(layer) + 1;
+  Label to;
+  to.loss = from.loss + option.loss;
+  if (to.loss + rest.loss[next] > pass.most_loss) return std::nullopt;
+  to.count = from.count + option.count;
+  if (size.counts && (to.count + rest.fewest[next] > size.high || to.count + rest.most[next] < size.low))
+    return std::nullopt;
+  if (!place(pass, from, layer, option, to)) return std::nullopt;
+  const int64_t most = pass.latency - model_.exit;
+  if (to.done + rest.compute[next] > most) return std::nullopt;
+  const std::optional<int64_t>& head = model_.exit_load[static_cast<size_t>(size.depth)];
+  if (head && to.storage + rest.io[next] + *head > most) return std::nullopt;
+  return to;
+}
+
+// Leaves out what another label is at least as good as. Where bytes matter they are told apart in steps: a label counts
+// against those that hold at least as much after rounding its own bytes up.
+void ExactSearch::reduce(const Pass& pass, Labels& labels) const {
+  std::vector<uint32_t> by(labels.size());
+  std::iota(by.begin(), by.end(), 0U);
+  const bool counts = pass.of.size.counts;
+  std::sort(by.begin(), by.end(), [&](uint32_t x, uint32_t y) {
+    const Label &a = labels[x], &b = labels[y];
+    return std::tuple(counts ? a.count : 0, a.storage, a.done, a.loss, a.bytes, x) <
+           std::tuple(counts ? b.count : 0, b.storage, b.done, b.loss, b.bytes, y);
+  });
+  int64_t largest = 0;
+  for (const Label& label : labels) largest = std::max(largest, label.bytes);
+  const bool weighs = model_.weighs && largest > 0 && !pass.follow_memory;
+  const int64_t step = largest / kByteSteps + 1;
+  std::vector<Staircase> stairs(weighs ? kByteSteps + 2 : 1);
+  Labels kept;
+  int count = -1;
+  for (const uint32_t i : by) {
+    const Label& label = labels[i];
+    if (counts && label.count != count) {
+      count = label.count;
+      std::fill(stairs.begin(), stairs.end(), Staircase{});
+    }
+    const auto below = static_cast<size_t>(weighs ? label.bytes / step : 0);
+    bool covered = false;
+    for (size_t q = 0; q <= below && !covered; ++q) covered = stairs[q].covers(label.done, label.loss);
+    if (covered) continue;
+    stairs[static_cast<size_t>(weighs ? (label.bytes + step - 1) / step : 0)].add(label.done, label.loss);
+    kept.push_back(label);
+  }
+  labels = std::move(kept);
+  if (pass.beam == 0 || labels.size() <= pass.beam) return;
+  std::stable_sort(labels.begin(), labels.end(), [](const Label& a, const Label& b) { return a.reduced < b.reduced; });
+  labels.resize(pass.beam);
+}
+
+ExactSearch::Label ExactSearch::started() const {
+  Label start;
+  start.storage = model_.rows;
+  start.done = model_.rows + model_.embed;
+  start.held[0] = {start.done, model_.rows_bytes};
+  return start;
+}
+
+bool ExactSearch::run(const Pass& pass, std::optional<ExactSolution>& found) {
+  const SizeClass& size = pass.of.size;
+  const Rest& least = rest(size);
+  std::vector<Labels> all(1);
+  all[0].push_back(started());
+  for (int l = 0; l < size.depth; ++l) {
+    const std::vector<uint32_t>& options = order(pass.of, l);
+    const size_t looked_at = pass.beam > 0 && !pass.all_options ? std::min(options.size(), kBeamOptions) : options.size();
+    Labels next;
+    for (size_t p = 0; p < all.back().size(); ++p)
+      for (size_t i = 0; i < looked_at; ++i) {
+        const int64_t reduced = all.back()[p].reduced + pass.of.dual.reduced[static_cast<size_t>(l)][options[i]];
+        if (reduced > pass.most_reduced) break;
+        if (pass.beam == 0 && ++made_ > limits_.labels) return false;
+        auto label = extended(pass, least, all.back()[p], l, model_.layers[static_cast<size_t>(l)].options()[options[i]]);
+        if (!label) continue;
+        label->reduced = reduced;
+        label->parent = static_cast<int32_t>(p);
+        label->option = options[i];
+        next.push_back(*label);
+        if (next.size() < kCompactAt) continue;
+        reduce(pass, next);
+        if (next.size() > kMostKept) return false;
+      }
+    reduce(pass, next);
+    if (next.empty()) return true;
+    all.push_back(std::move(next));
+  }
+  found = traced(pass.of.size, all);
+  return true;
+}
+
+// The label of least loss at the end, and the options on its way.
+ExactSolution ExactSearch::traced(const SizeClass& size, const std::vector<Labels>& all) const {
+  const Label* at = &*std::min_element(all.back().begin(), all.back().end(),
+                                       [](const Label& a, const Label& b) { return a.loss < b.loss; });
+  ExactSolution out;
+  out.depth = size.depth;
+  out.loss = size.loss(at->loss);
+  out.chosen.resize(static_cast<size_t>(size.depth));
+  for (size_t l = out.chosen.size(); l-- > 0;) {
+    out.chosen[l] = &model_.layers[l].options()[at->option];
+    at = &all[l][static_cast<size_t>(at->parent)];
+  }
+  return out;
+}
+
+// Raises the class's bound step by step, so that where labels run out the bound is still a good one.
+void ExactSearch::close(Class& of, ExactOutcome& out) {
+  const bool open = !out.best;
+  const int64_t top = open ? of.size.loss(kUnbounded / 4096) : out.best->loss - 1;
+  int64_t reach = std::max<int64_t>(1, open ? std::abs(of.bound) / 256 : (top - of.bound) / 16);
+  while (of.bound <= top) {
+    const int64_t most = reach > top - of.bound ? top : of.bound + reach;
+    Pass pass{of, model_.latency, of.size.most_sum(most), 0, 0, false, false};
+    pass.most_reduced = std::min(kUnbounded, pass.most_loss) * kReducedUnit - of.dual.potential;
+    if (pass.most_loss > kUnbounded / kReducedUnit) pass.most_reduced = kUnbounded;
+    std::optional<ExactSolution> found;
+    if (!run(pass, found)) return;
+    if (found) {
+      of.bound = found->loss;
+      out.best = std::move(found);
+      return;
+    }
+    of.bound = most + 1;
+    reach *= 4;
+  }
+}
+
+// Labels of times alone: losses and slices do not count.
+std::optional<std::pair<int64_t, ExactSolution>> ExactSearch::fastest(int depth) {
+  Class any{{depth, 0, INT32_MAX, false, 0, 0}, {}, 0, 0};
+  const Pass pass{any, kUnbounded, kUnbounded, kUnbounded, 0, false, true};
+  const Rest none{std::vector<int64_t>(static_cast<size_t>(depth) + 1, 0),
+                  std::vector<int64_t>(static_cast<size_t>(depth) + 1, 0),
+                  std::vector<int64_t>(static_cast<size_t>(depth) + 1, 0),
+                  {},
+                  {}};
+  std::vector<Labels> all(1);
+  all[0].push_back(started());
+  for (int l = 0; l < depth; ++l) {
+    Labels next;
+    const std::vector<uint32_t>& quick = quick_options(l);
+    for (size_t p = 0; p < all.back().size(); ++p)
+      for (const uint32_t i : quick) {
+        auto label = extended(pass, none, all.back()[p], l, model_.layers[static_cast<size_t>(l)].options()[i]);
+        if (!label) continue;
+        label->loss = 0;
+        label->parent = static_cast<int32_t>(p);
+        label->option = i;
+        next.push_back(*label);
+      }
+    reduce(pass, next);
+    if (next.empty()) return std::nullopt;
+    all.push_back(std::move(next));
+  }
+  const std::optional<int64_t>& head = model_.exit_load[static_cast<size_t>(depth)];
+  const auto ends = [&](const Label& label) {
+    return std::max(label.done, head ? label.storage + *head : label.done) + model_.exit;
+  };
+  Labels& last = all.back();
+  const auto best =
+      std::min_element(last.begin(), last.end(), [&](const Label& a, const Label& b) { return ends(a) < ends(b); });
+  const int64_t time = ends(*best);
+  last = {*best};
+  ExactSolution solution = traced(any.size, all);
+  return std::pair(time, std::move(solution));
+}
+
+// Of options, those that no other one is quicker than in every way.
+const std::vector<uint32_t>& ExactSearch::quick_options(int layer) {
+  quick_.resize(model_.layers.size());
+  std::vector<uint32_t>& known = quick_[static_cast<size_t>(layer)];
+  if (!known.empty()) return known;
+  const std::vector<LayerOption>& all = model_.layers[static_cast<size_t>(layer)].options();
+  std::vector<uint32_t> by(all.size());
+  std::iota(by.begin(), by.end(), 0U);
+  const auto quicker = [&](uint32_t a, uint32_t b) {
+    const LayerOption &x = all[a], &y = all[b];
+    return std::tie(x.compute, x.io, x.tail, x.bytes, x.held, a) < std::tie(y.compute, y.io, y.tail, y.bytes, y.held, b);
+  };
+  std::sort(by.begin(), by.end(), quicker);
+  for (const uint32_t i : by) {
+    const auto beats = [&](uint32_t other) {
+      const LayerOption &x = all[other], &y = all[i];
+      return x.compute <= y.compute && x.io <= y.io && x.tail <= y.tail && x.bytes <= y.bytes && x.held <= y.held;
+    };
+    if (std::none_of(known.begin(), known.end(), beats)) known.push_back(i);
+  }
+  return known;
+}
+
+ExactOutcome ExactSearch::solve() {
+  ExactOutcome out;
+  later_residents_.assign(model_.layers.size() + 1, 0);
+  for (size_t l = model_.layers.size(); l-- > 0;) {
+    int64_t held = 0;
+    for (const LayerOption& o : model_.layers[l].options()) held = std::max(held, o.held);
+    later_residents_[l] = later_residents_[l + 1] + held;
+  }
+  int in_time = 0;  // the last depth that can be
+  for (const SizeClass& size : model_.classes) {
+    const Rest& least = rest(size);
+    if (size.depth != in_time) {
+      const auto fast = fastest(size.depth);
+      if (!fast || fast->first > model_.latency) continue;
+      in_time = size.depth;
+    }
+    if (size.counts && (least.fewest[0] > size.high || least.most[0] < size.low)) continue;
+    Class of{size, dual_.solve(size), 0, 0};
+    of.bound = size.loss(std::max(of.dual.bound, least.loss[0]));
+    if (of.dual.bound < kUnbounded / 4096) classes_.push_back(std::move(of));
+  }
+  std::stable_sort(classes_.begin(), classes_.end(), [](const Class& a, const Class& b) { return a.bound < b.bound; });
+  for (size_t i = 0; i < classes_.size(); ++i) classes_[i].index = i;
+  out.best = find(model_.latency, false);
+  for (Class& of : classes_)
+    if (!out.best || of.bound < out.best->loss) close(of, out);
+  for (const Class& of : classes_) out.bound = std::min(out.bound.value_or(INT64_MAX), of.bound);
+  if (out.best) out.bound = std::min(*out.bound, out.best->loss);
+  return out;
+}
+
+std::optional<ExactSolution> ExactSearch::find(int64_t latency, bool follow_memory) {
+  std::optional<ExactSolution> best;
+  for (const Class& of : classes_) {
+    if (best && of.bound >= best->loss) continue;
+    for (const bool all_options : {false, true}) {
+      Pass pass{of, latency, kUnbounded, kUnbounded, limits_.beam, follow_memory, all_options};
+      if (best) pass.most_loss = of.size.most_sum(best->loss - 1);
+      std::optional<ExactSolution> found;
+      run(pass, found);
+      if (!found) continue;
+      best = std::move(found);
+      break;
+    }
+  }
+  return best;
+}
+
+}  // namespace tessera

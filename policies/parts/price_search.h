@@ -1,0 +1,74 @@
+// Searches prices of time: Lagrangian relaxation of the deadlines of a request's stages on one pipeline.
+//
+//   loads of layers 0..k, then computes of layers k..n-1, are a path that must end in time, for every k:
+//     rows + io(0..k) + compute(k..n-1) + exit <= deadline       (and: rows + embed + all computes + exit, and the exit's
+//     load)
+//   with a multiplier u(k) >= 0 each, a nanosecond of layer l's IO costs  sum of u(k), k >= l,  and one of its compute
+//   sum of u(k), k <= l:  layers fall apart, and each is the cheapest at its prices (ShardMarket::cheapest).
+// Reference: M. L. Fisher, The Lagrangian Relaxation Method for Solving Integer Programming Problems, Management Science
+// 27(1), 1981; steps after B. T. Polyak, Minimization of unsmooth functionals, 1969.
+#pragma once
+
+#include <functional>
+#include <vector>
+
+#include "policies/parts/shard_market.h"
+
+namespace tessera {
+
+// Of one depth, in ns.
+struct StageTimes {
+  double deadline = 0, rows = 0, embed = 0, exit = 0, exit_load = 0;
+  // Loads may run ahead of compute by all that compute leaves of the deadline. False: compute starts when layer 0 is there,
+  // and never waits again (STI as published).
+  bool head_start = true;
+};
+
+// One depth. Lives as long as one decision.
+class PriceSearch {
+ public:
+  // Holds an allocation against exact clocks, remembers the best; whether it fits. Loss as scaled, without the depth's base.
+  using Judge = std::function<bool(const std::vector<Bits>& bits, double loss)>;
+  // Least loss that is known to fit, in the same terms: what is not below it is not looked at.
+  using Target = std::function<double()>;
+
+  PriceSearch(ShardMarket& market, int depth, const StageTimes& times, double scale);
+  // Starts from another depth's prices.
+  void start_from(const PriceSearch& other);
+  // At most `rounds` steps; false where no allocation of this depth can be below the target.
+  bool run(int rounds, const Target& target, const Judge& judge);
+  // Raises or lowers all prices together to where allocations just fit.
+  void repair(const Target& target, const Judge& judge);
+
+  double mean_width() const;  // of the last allocation
+  void set_scale(double scale) { scale_ = scale; }
+  // Prices of layer l as the search left them, millionths of loss a ns.
+  double io_price(int layer) const { return io_price_[layer]; }
+  double compute_price(int layer) const { return compute_price_[layer]; }
+
+ private:
+  // Relaxed solution at factor * multipliers, and `floor` on top of every layer's IO.
+  void solve(double factor, double floor);
+  void set_prices(double factor, double floor);
+  void measure();  // over_ of each path
+  bool in_time() const;
+  bool try_at(double factor, double floor, const Judge& judge);
+  void raise_floor(const Target& target, const Judge& judge);
+  void step(double gap);
+  std::vector<Bits> bits() const;
+  double io_coefficient(int path, int layer) const;
+  double compute_coefficient(int path, int layer) const;
+
+  ShardMarket& market_;
+  const int depth_;
+  const StageTimes times_;
+  double scale_;
+  std::vector<double> multipliers_, best_multipliers_,
+      over_;                                      // [depth + 2]: path 0 computes only, path depth + 1 loads only
+  std::vector<double> io_price_, compute_price_;  // [depth]
+  std::vector<LayerOffer> offers_;
+  std::vector<uint8_t> rows_;  // [depth][M] rungs
+  double loss_ = 0, best_bound_ = 0;
+};
+
+}  // namespace tessera
