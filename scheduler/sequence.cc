@@ -192,7 +192,9 @@ Status SequenceRun::answer(RequestOptions& options, Served& served) {
   if (!served.answered) return {};
   if (options_.count_planning) served.end += served.planning;
   served.end += got->latency;
-  served.ran = effective_plan(got->planned->plan);
+  served.executed = got->executed != nullptr ? got->executed : got->planned;
+  served.revisions = static_cast<int>(got->revisions.size());
+  served.ran = effective_plan(served.executed->plan);
   served.io = got->io;
   served.peak = held_by_others(static_cast<size_t>(served.app)) + got->peak;
   return {};

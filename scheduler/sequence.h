@@ -52,7 +52,10 @@ struct Served {
   std::string failure;      // of a device, where nothing could take over: not answered, a miss
   // What was decided; where it was not answered: what would have been needed, or null where no time was left.
   std::shared_ptr<const PlannedRequest> planned;
-  EffectivePlan ran;  // the bits that were computed with (revisions in flight included); empty where not answered
+  // As it was run: `planned`, but for what was revised in flight; null where not answered.
+  std::shared_ptr<const PlannedRequest> executed;
+  int revisions = 0;  // in flight
+  EffectivePlan ran;  // what it was computed with: of `executed`; empty where not answered
   Bytes io;
   Bytes memory;   // that it was planned with
   Bytes peak;     // most held and used at once by all models, while it ran
