@@ -30,7 +30,7 @@ struct Release {
 
 struct Memory {
   int64_t capacity = kUnlimited.n, used = 0, peak = 0;
-  size_t granted = 0;  // of graph.grants(memory)
+  size_t granted = 0;  // of graph.grants(memory), those that were revised to nothing included
   Moment last_grant;
   std::priority_queue<Release, std::vector<Release>, std::greater<>> releases;  // of resolved tasks, not yet applied
 
@@ -57,13 +57,39 @@ class Recurrence {
     for (TaskId id = 0; id < graph.size(); ++id) missing_[id] = graph.predecessor_count(id);
     timeline_.start.resize(graph.size());
     timeline_.end.resize(graph.size());
+    for (size_t m = 0; m < memories_.size(); ++m) pass_over(static_cast<MemoryId>(m));
+  }
+
+  // Resolves what has started as it was; nothing else starts before `now`.
+  void resume(const RunProgress& progress) {
+    const Moment now{progress.now, 0};
+    std::fill(ready_.begin(), ready_.end(), now);
+    for (TaskId id = 0; id < graph_.size(); ++id) {
+      if (progress.start[id] == kForever) continue;
+      const Task& task = graph_.task(id);
+      const bool ended = progress.end[id] != kForever;
+      if (task.reserve > 0) {
+        Memory& memory = memories_[task.memory];
+        memory.used = saturating_add(memory.used, task.reserve);
+        ++memory.granted;
+        pass_over(task.memory);
+      }
+      Moment end{progress.end[id], 0};
+      if (!ended) end = std::max(Moment{saturating_add(progress.start[id], task.planned), 0}, Moment{progress.now, 1});
+      settle(task, {progress.start[id], 0}, end, ended);
+      ++resolved_;
+    }
+    for (Memory& memory : memories_) {
+      memory.last_grant = now;
+      memory.peak = memory.used;
+    }
   }
 
   Result<Timeline> solve() {
-    for (size_t resolved = 0; resolved < graph_.size();) {
+    while (resolved_ < graph_.size()) {
       const auto [moment, id] = earliest();
       if (moment == kNever) return stuck();
-      resolved += resolve(graph_.task(id), moment);
+      resolved_ += resolve(graph_.task(id), moment);
     }
     for (const Memory& memory : memories_) timeline_.peak.push_back({memory.peak});
     return std::move(timeline_);
@@ -109,19 +135,37 @@ class Recurrence {
       memory.used = saturating_add(memory.used, task.reserve);
       memory.peak = std::max(memory.peak, memory.used);
       ++memory.granted;
+      pass_over(task.memory);
     }
-    const Moment end = moment.after(task.planned);
-    if (task.release > 0) memories_[task.release_memory].releases.push({end, task.release});
+    settle(task, moment, moment.after(task.planned), false);
+    return true;
+  }
+
+  // `released`: what the task gives back is back already.
+  void settle(const Task& task, Moment start, Moment end, bool released) {
+    if (task.release > 0) {
+      Memory& memory = memories_[task.release_memory];
+      if (released)
+        memory.used = saturating_subtract(memory.used, task.release);
+      else
+        memory.releases.push({end, task.release});
+    }
     for (const TaskId next : graph_.successors(task.id)) {
       ready_[next] = std::max(ready_[next], end);
       --missing_[next];
     }
     free_[task.cost.device] = end;
     ++position_[task.cost.device];
-    timeline_.start[task.id] = moment.time;
+    timeline_.start[task.id] = start.time;
     timeline_.end[task.id] = end.time;
     timeline_.makespan = std::max(timeline_.makespan, end.time);
-    return true;
+  }
+
+  // Whose reservation was revised to nothing needs no turn.
+  void pass_over(MemoryId m) {
+    const std::span<const TaskId> order = graph_.grants(m);
+    size_t& granted = memories_[m].granted;
+    while (granted < order.size() && graph_.task(order[granted]).reserve == 0) ++granted;
   }
 
   // The least unresolved task heads its lane and has all its predecessors; only bytes can be missing.
@@ -145,6 +189,7 @@ class Recurrence {
   std::vector<uint32_t> missing_;  // by task: predecessors not resolved
   std::vector<size_t> position_;   // by device: head of its lane
   std::vector<Moment> free_;       // by device: end of the last resolved task
+  size_t resolved_ = 0;
   Timeline timeline_;
 };
 
@@ -152,6 +197,13 @@ class Recurrence {
 
 Result<Timeline> replay(const TaskGraph& graph, const std::vector<Bytes>& capacity, const std::vector<Bytes>& held) {
   return Recurrence(graph, capacity, held).solve();
+}
+
+Result<Timeline> replay_rest(const TaskGraph& graph, const std::vector<Bytes>& capacity, const std::vector<Bytes>& held,
+                             const RunProgress& progress) {
+  Recurrence rest(graph, capacity, held);
+  rest.resume(progress);
+  return rest.solve();
 }
 
 }  // namespace tessera

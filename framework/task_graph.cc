@@ -27,7 +27,7 @@ std::string bits_text(const Task& task) {
   std::string text;
   for (int level = 1; level < kBitsLevels; ++level)
     if (task.cost.bits[level] > 0) text += (text.empty() ? "" : "+") + std::to_string(level_bits(level)) + 'b';
-  return text.empty() ? "nothing" : text;
+  return text.empty() ? (task.empty ? "nothing" : "mixed") : text;
 }
 
 std::string depth_text(const Task& task) { return task.layer < 0 ? "" : ' ' + std::to_string(task.layer + 1); }
@@ -134,7 +134,7 @@ void TaskGraph::revise(const Task& revised) {
   task.cost.bytes = revised.cost.bytes;
   task.estimate = revised.estimate;
   task.planned = revised.planned;
-  if (task.reserve > 0) task.reserve = revised.reserve;
+  task.reserve = revised.reserve;
   task.release = revised.release;
 }
 

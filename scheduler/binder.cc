@@ -22,7 +22,12 @@ RequestBinder::RequestBinder(const BinderInputs& inputs)
       shards_(inputs.plan.bits.size()),
       staged_(inputs.plan.bits.size()),
       kept_(inputs.plan.bits.size()),
+      staged_by_host_(inputs.plan.bits.size()),
       starts_{0, static_cast<int32_t>(inputs.ids.size())} {
+  for (size_t i = 0; i < plan_.bits.size(); ++i) {
+    const ShardId id{static_cast<int16_t>(i / plan_.slices), static_cast<int16_t>(i % plan_.slices)};
+    if (plan_.bits[i] != kAbsent) staged_by_host_[i] = plan_.space_of(platform_, id) != kHostSpace;
+  }
   for (const ShardId id : plan_.keep) kept_[index(id.layer, id.slice)] = true;
   for (const ResidentShard& held : residents_.residency().shards) {
     if (!plan_.uses(platform_, held)) continue;
@@ -176,20 +181,15 @@ Status RequestBinder::read_into(Bound& bound, const Extent& extent, Piece& piece
   return {};
 }
 
-// Whether the shard is loaded into host memory for a device that computes elsewhere.
-bool RequestBinder::staged_by_host(int layer, int slice) const {
-  const ShardId id{static_cast<int16_t>(layer), static_cast<int16_t>(slice)};
-  return plan_.space_of(platform_, id) != kHostSpace;
-}
-
 Status RequestBinder::bind_shards(const Task& task, Bound& bound) {
   std::byte* host = nullptr;
   if (task.space == kHostSpace) { TESSERA_ASSIGN(host, arena_.allocate(task.reserve)); }
   Status status;
   for_each_slice(task.slice_set, [&](int slice) {
     const ShardId id{task.layer, static_cast<int16_t>(slice)};
-    const int64_t bytes = store_.shape().bytes_of(id, task.bits).n;
-    const bool stage = host != nullptr && staged_by_host(task.layer, slice);
+    const Bits bits = plan_.bits_of(id);  // one load's may differ, after a revision
+    const int64_t bytes = store_.shape().bytes_of(id, bits).n;
+    const bool stage = host != nullptr && staged_by_host_[index(task.layer, slice)];
     Piece& piece = stage ? staged(task.layer, slice) : shard(task.layer, slice);
     if (host != nullptr) {
       piece.buffer.host = host;
@@ -200,7 +200,7 @@ Status RequestBinder::bind_shards(const Task& task, Bound& bound) {
     } else if (status.ok()) {
       status = take_device_piece(piece, task.space, bytes);
     }
-    const Status added = status.ok() ? read_into(bound, store_.shard(id, task.bits), piece, 0, bytes) : status;
+    const Status added = status.ok() ? read_into(bound, store_.shard(id, bits), piece, 0, bytes) : status;
     if (status.ok()) status = added;
   });
   return status;

@@ -27,6 +27,7 @@ void for_each_slice(SliceMask set, Visit visit) {
 struct BinderInputs {
   const Store& store;
   const Platform& platform;
+  // Both may be revised while they run: of a task, the binder reads its own shards' bits only, once it has started.
   const Plan& plan;
   const TaskGraph& graph;
   const RequestBuffers& buffers;
@@ -91,7 +92,6 @@ class RequestBinder final : public TaskBinder {
   // Where the shard's part computes with it, and where it lies in host memory until its device's link has taken it over.
   Piece& shard(int layer, int slice) { return shards_[index(layer, slice)]; }
   Piece& staged(int layer, int slice) { return staged_[index(layer, slice)]; }
-  bool staged_by_host(int layer, int slice) const;
   Result<Operands> bind_load(const Task& task, Bound& bound);
   Status read_into(Bound& bound, const Extent& extent, Piece& piece, int64_t offset, int64_t room) const;
   Status bind_shards(const Task& task, Bound& bound);
@@ -127,6 +127,7 @@ class RequestBinder final : public TaskBinder {
   std::vector<Bound> bound_;            // by task
   std::vector<Piece> shards_, staged_;  // [depth][M]
   std::vector<bool> kept_;              // [depth][M]
+  std::vector<bool> staged_by_host_;    // [depth][M]: loaded into host memory for a device that computes elsewhere
   Piece rows_, exit_, fixed_;
   std::map<DeviceId, Piece> own_fixed_;  // of devices with buffers of their own
   std::vector<int64_t> workspace_at_;    // by device, in the fixed piece of its space

@@ -47,7 +47,7 @@ void CostBook::observe(const TaskGraph& graph, const RunReport& report) {
     const TaskTiming& timing = report.tasks[id];
     const CostKey& key = graph.task(id).cost;
     CostModel* own = model(key.device);
-    if (timing.state != TaskState::kDone || own == nullptr) continue;
+    if (timing.state != TaskState::kDone || own == nullptr || graph.task(id).empty) continue;
     const Duration before = own->estimate(key).mean;
     if (!own->observe(key, timing.end - timing.start)) continue;
     learned_ = true;

@@ -20,6 +20,8 @@ Status check_depth(const PlanningView& view, const Plan& plan) {
   return {};
 }
 
+}  // namespace
+
 Status check_layer(const PlanningView& view, const Plan& plan, int layer) {
   const int width = slice_count(plan.slice_set(layer));
   if (!view.shape.legal_width(width))
@@ -41,8 +43,7 @@ Status check_layer(const PlanningView& view, const Plan& plan, int layer) {
   return {};
 }
 
-// The preload buffer holds at most its budget, or what was preloaded before the request on the policy's own word.
-Status check_keep(const PlanningView& view, const Plan& plan) {
+Bytes kept_bytes(const PlanningView& view, const Plan& plan) {
   Bytes kept;
   for (const ShardId id : plan.keep) {
     const ResidentShard* held = view.residency.find(id);
@@ -53,14 +54,8 @@ Status check_keep(const PlanningView& view, const Plan& plan) {
   }
   for (const ResidentShard& held : view.residency.shards)
     if (plan.stays(held) && view.platform.memory(held.space) == 0) kept += held.bytes;
-  const Bytes room = std::max(view.budgets.preload, view.residency.charged_to(view.platform, 0));
-  if (kept > room)
-    return illegal("keeps " + std::to_string(kept.n) + " bytes in the preload buffer; its budget is " +
-                   std::to_string(view.budgets.preload.n));
-  return {};
+  return kept;
 }
-
-}  // namespace
 
 Status check_support(const Platform& platform, const ModelShape& shape, const TaskGraph& graph,
                      const std::vector<DeviceBinding>& bindings) {
@@ -85,6 +80,16 @@ Status check_budgets(const PlanningView& view, const Prediction& predicted) {
     return illegal("predicted latency " + to_string(predicted.latency) + " (" + std::to_string(predicted.latency.ns) +
                    " ns); the budget is " + to_string(view.budgets.latency) + " (" +
                    std::to_string(view.budgets.latency.ns) + " ns)");
+  return {};
+}
+
+// The preload buffer holds at most its budget, or what was preloaded before the request on the policy's own word.
+Status check_keep(const PlanningView& view, const Plan& plan) {
+  const Bytes kept = kept_bytes(view, plan);
+  const Bytes room = std::max(view.budgets.preload, view.residency.charged_to(view.platform, 0));
+  if (kept > room)
+    return illegal("keeps " + std::to_string(kept.n) + " bytes in the preload buffer; its budget is " +
+                   std::to_string(view.budgets.preload.n));
   return {};
 }
 

@@ -20,6 +20,12 @@ Status check_plan(const PlanningView& view, std::string_view policy, const Plan&
 Status check_support(const Platform& platform, const ModelShape& shape, const TaskGraph& graph,
                      const std::vector<DeviceBinding>& bindings);
 
+// Of one layer: its width and its shards' bits, against the model and what the request fixes; its devices.
+Status check_layer(const PlanningView& view, const Plan& plan, int layer);
+
+// Bytes of the host's memory that stay in the preload buffer after the plan.
+Bytes kept_bytes(const PlanningView& view, const Plan& plan);
+
 // The error of a plan that could not even be lowered or replayed, with the policy's name.
 Error illegal_plan(std::string_view policy, const Error& why);
 

@@ -6,21 +6,6 @@
 namespace tessera {
 namespace {
 
-Prediction predict(const ReplayContext& context, const Plan& plan, const LoweredPlan& lowered, const Timeline& timeline) {
-  Prediction out;
-  out.latency = timeline.makespan;
-  out.peak = timeline.peak.empty() ? Bytes{} : timeline.peak[0];
-  out.peaks = timeline.peak;
-  out.io = lowered.io;
-  for (const Task& task : lowered.graph.tasks()) out.energy.value += task.estimate.energy.value;
-  const AccuracyModel& accuracy = context.accuracy;
-  if (accuracy.layers != context.shape.layers || accuracy.slices != context.shape.slices) return out;
-  out.loss = accuracy.loss(plan.depth, plan.bits);
-  out.accuracy_known = accuracy.profiled() && accuracy.knows(plan.depth, plan.bits);
-  if (out.accuracy_known) out.accuracy = accuracy.accuracy(out.loss);
-  return out;
-}
-
 // What lies in a device's own memory from the start must fit there. (The host's budget is held against the whole peak.)
 Status check_held(const Platform& platform, const std::vector<Bytes>& held) {
   for (size_t m = 1; m < held.size(); ++m) {
@@ -34,6 +19,23 @@ Status check_held(const Platform& platform, const std::vector<Bytes>& held) {
 }
 
 }  // namespace
+
+Prediction predict(const ModelShape& shape, const AccuracyModel& accuracy, const Plan& plan, const TaskGraph& graph,
+                   const Timeline& timeline) {
+  Prediction out;
+  out.latency = timeline.makespan;
+  out.peak = timeline.peak.empty() ? Bytes{} : timeline.peak[0];
+  out.peaks = timeline.peak;
+  for (const Task& task : graph.tasks()) {
+    if (task.kind == TaskKind::kLoad) out.io += Bytes{task.cost.bytes};
+    out.energy.value += task.estimate.energy.value;
+  }
+  if (accuracy.layers != shape.layers || accuracy.slices != shape.slices) return out;
+  out.loss = accuracy.loss(plan.depth, plan.bits);
+  out.accuracy_known = accuracy.profiled() && accuracy.knows(plan.depth, plan.bits);
+  if (out.accuracy_known) out.accuracy = accuracy.accuracy(out.loss);
+  return out;
+}
 
 CachedCosts::Packed CachedCosts::pack(const CostKey& key) {
   Packed out{};
@@ -99,7 +101,7 @@ Result<ReplayedPlan> GraphReplay::replay_under(const Plan& plan, Bytes memory, c
   const std::vector<Bytes> held = held_from_start(context_.base, out.lowered.residents, out.lowered.fixed);
   TESSERA_TRY(check_held(context_.platform, held));
   TESSERA_ASSIGN(out.timeline, tessera::replay(out.lowered.graph, memory_capacities(context_.platform, memory), held));
-  out.prediction = predict(context_, plan, out.lowered, out.timeline);
+  out.prediction = predict(context_.shape, context_.accuracy, plan, out.lowered.graph, out.timeline);
   return out;
 }
 

@@ -34,6 +34,10 @@ struct ReplayedPlan {
   Prediction prediction;
 };
 
+// What a timeline of a plan's graph says of it; without `expected`.
+Prediction predict(const ModelShape& shape, const AccuracyModel& accuracy, const Plan& plan, const TaskGraph& graph,
+                   const Timeline& timeline);
+
 // What a request is replayed against. References outlive the replay.
 struct ReplayContext {
   const ModelShape& shape;

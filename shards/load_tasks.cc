@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <bit>
 #include <map>
+#include <optional>
 #include <string>
 #include <tuple>
 
@@ -41,6 +42,39 @@ Task make_exit_load(const ModelShape& shape, DeviceId storage, int depth) {
   Task task = make_load(Op::kLoadExit, storage, shape.exit_bytes[depth - 1].n, 1);
   task.layer = static_cast<int16_t>(depth - 1);
   return task;
+}
+
+void refit_load(const ModelShape& shape, const Plan& plan, SliceMask slices, Task& task) {
+  int64_t bytes = 0;
+  BitsHistogram histogram{};
+  std::optional<Bits> common;
+  for (SliceMask rest = slices; rest != 0; rest &= rest - 1) {
+    const ShardId id{task.layer, static_cast<int16_t>(std::countr_zero(rest))};
+    const Bits bits = plan.bits_of(id);
+    bytes += shape.bytes_of(id, bits).n;
+    ++histogram[bits_level(bits)];
+    common = common.value_or(bits) == bits ? bits : kAbsent;
+  }
+  task.bits = common.value_or(kAbsent);
+  task.slice_set = slices;
+  task.empty = slices == 0;
+  task.cost.reads = saturated(slice_count(slices));
+  task.cost.bytes = task.reserve = bytes;
+  if (task.kind == TaskKind::kTransfer) {
+    task.release = bytes;
+    return;
+  }
+  task.cost.slices = static_cast<uint8_t>(slice_count(slices));
+  task.cost.bits = histogram;
+}
+
+void refit_compute(const Plan& plan, SliceMask slices, SliceMask decoded, Task& task) {
+  task.slice_set = slices;
+  task.cost.slices = static_cast<uint8_t>(slice_count(slices));
+  task.cost.decoded = (slices & ~decoded) == 0;
+  task.cost.bits = {};
+  for (SliceMask rest = slices; rest != 0; rest &= rest - 1)
+    ++task.cost.bits[bits_level(plan.bits_of({task.layer, static_cast<int16_t>(std::countr_zero(rest))}))];
 }
 
 void price(Task& task, const CostOracle& costs, double quantile) {
