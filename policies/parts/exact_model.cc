@@ -102,31 +102,35 @@ std::optional<int64_t> ExactModel::forced_after(int depth, int64_t bytes_before,
   return excess <= 0 ? 0 : static_cast<int64_t>(Wide{excess} * ps_per_byte / 1000);
 }
 
-// A plan without a pipeline holds, at its peak, all that it loads: what else it holds is the overhead. The workspace is left
-// out: another plan's may be less.
+// A plan without a pipeline holds, at its peak, all that it loads: what else it holds is the overhead, the exit head of its
+// depth included where that is resident. The workspace is left out: another plan's may be less.
 std::vector<int64_t> least_overheads(const PlanningView& view, const Residency& residency, const Choices& choices) {
-  std::vector<int64_t> out(static_cast<size_t>(view.shape.layers) + 1, 0);
-  const int width = choices.widths.front();
   const Bits bits = choices.anywhere.front();
-  const DeviceRoles roles = roles_of(view, width, {bits});
-  const int depth = choices.depths.front();
-  std::optional<int64_t> least;
-  for (const DeviceId device : roles.layers)
-    for (const DeviceId home : roles.homes) {
-      const Residency none;
-      Plan plan = assemble(view, none, device, depth, uniform_bits(view.shape, {depth, width}, bits));
-      plan.home = home;
-      plan.pipelined = false;
-      const Result<Prediction> probe = view.replay.replay_if(plan, kUnlimited, none);
-      if (!probe.ok()) continue;
-      const int64_t workspace = largest_workspace(view, plan) * static_cast<int64_t>(view.compute_devices.size());
-      const int64_t rest = probe->peak.n - probe->io.n - (workspace > 0 ? align_up({workspace}, kPage).n + kPage : 0);
-      least = std::min(least.value_or(rest), rest);
-    }
+  const DeviceRoles roles = roles_of(view, choices.widths.front(), {bits});
+  Residency heads;
+  heads.exits = residency.exits;
+  const auto overhead = [&](int depth) {
+    std::optional<int64_t> least;
+    for (const DeviceId device : roles.layers)
+      for (const DeviceId home : roles.homes) {
+        const Size size{depth, choices.widths.front()};
+        Plan plan = assemble(view, heads, device, depth, uniform_bits(view.shape, size, bits));
+        plan.home = home;
+        plan.pipelined = false;
+        const Result<Prediction> probe = view.replay.replay_if(plan, kUnlimited, heads);
+        if (!probe.ok()) continue;
+        const int64_t workspace = largest_workspace(view, plan) * static_cast<int64_t>(view.compute_devices.size());
+        const int64_t rest = probe->peak.n - probe->io.n - (workspace > 0 ? align_up({workspace}, kPage).n + kPage : 0);
+        least = std::min(least.value_or(rest), rest);
+      }
+    return std::max<int64_t>(0, least.value_or(0));
+  };
+  std::vector<int64_t> out(static_cast<size_t>(view.shape.layers) + 1, 0);
+  std::optional<int64_t> without_head;
   for (const int n : choices.depths) {
-    const bool held = std::find(residency.exits.begin(), residency.exits.end(), n) != residency.exits.end();
-    out[static_cast<size_t>(n)] =
-        std::max<int64_t>(0, least.value_or(0)) + (held ? view.shape.exit_bytes[static_cast<size_t>(n) - 1].n : 0);
+    const bool held = std::find(heads.exits.begin(), heads.exits.end(), n) != heads.exits.end();
+    if (!held && !without_head) without_head = overhead(n);
+    out[static_cast<size_t>(n)] = held ? overhead(n) : *without_head;
   }
   return out;
 }
