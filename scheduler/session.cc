@@ -152,41 +152,13 @@ Status StoreSession::execute_request(const RequestOptions& options, const Input&
   answer.peak = held();
   if (!answer.planned->infeasible) {
     drop_unused(*answer.planned);
-    TESSERA_TRY(machine_.virtual_time ? execute(options, answer) : execute_bound(options, input, arrival, answer));
+    TESSERA_TRY(machine_.virtual_time ? execute(options, input, answer) : execute_bound(options, input, arrival, answer));
     if (answer.executed == nullptr) answer.executed = answer.planned;
   }
+  if (machine_.virtual_time) return {};
   if (answer.planned->refused_by_margin) machine_.costs->doubt_requests({options.policy, first_});
-  answer.latency = machine_.virtual_time ? answer.report.makespan : WallClock::instance().now() - arrival;
+  answer.latency = WallClock::instance().now() - arrival;
   return {};
-}
-
-// In virtual time: the same graph, the same rules, nothing to bind.
-Status StoreSession::execute(const RequestOptions& options, Answer& answer) {
-  const PlannedRequest& planned = *answer.planned;
-  answer.report = executor_->run(planned.graph, nullptr, limits(options, planned));
-  TESSERA_TRY(answer.report.status);
-  answer.io = planned.plan.predicted.io;
-  answer.peaks = answer.report.peak;
-  answer.peak = answer.peaks.empty() ? Bytes{} : answer.peaks[0];
-  keep_virtually(planned.plan);
-  return {};
-}
-
-// The residents after a run in virtual time: what the binder would have kept.
-void StoreSession::keep_virtually(const Plan& plan) {
-  std::vector<ShardId> keep = plan.keep;
-  std::sort(keep.begin(), keep.end());
-  const Residency before = residents_.residency();
-  for (const ResidentShard& held : before.shards)
-    if (!plan.stays(held) && !std::binary_search(keep.begin(), keep.end(), held.id)) residents_.drop(held.id);
-  for (const ShardId id : keep) {
-    const SpaceId space = plan.space_of(machine_.platform, id);
-    const ResidentShard* held = before.find(id);
-    if (held == nullptr || !plan.uses(machine_.platform, *held) || held->space != space)
-      residents_.hold(id, {{}, space, plan.bits_of(id), false, shape_.bytes_of(id, plan.bits_of(id)).n});
-  }
-  if (residents_.find_exit(plan.depth) == nullptr)
-    residents_.hold_exit(plan.depth, nullptr, shape_.exit_bytes[plan.depth - 1].n);
 }
 
 // Measured times feed the cost models; what an emulator took says nothing about the device that it stands for.

@@ -25,8 +25,9 @@ struct Machine {
   std::vector<std::unique_ptr<Backend>> backends;  // owned
   std::shared_ptr<CostBook> costs;                 // cost models by device, from calibration or the platform file
   bool virtual_time = false;
-  // In virtual time: what the machine does beyond its cost models, shared by all sessions on it. Null: nothing, and tasks
-  // last as planned (their quantile); with it they last as the cost models' means say, times what it draws.
+  // In virtual time: what the machine does beyond its cost models, shared by all sessions on it; set before they open. Null:
+  // nothing, and tasks last as planned (their quantile); with it they last as the cost models' means say, times what it
+  // draws.
   std::shared_ptr<SimulatedMachine> simulation;
 };
 // Creates registered backends and lists their devices. `only` names the devices that may compute; empty: those that need no

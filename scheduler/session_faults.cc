@@ -29,13 +29,6 @@ RunReport never_started(const TaskGraph& graph, DeviceId device, const Error& wh
   return report;
 }
 
-// The most of all attempts at a request.
-void raise_peaks(Answer& answer) {
-  const std::vector<Bytes>& peak = answer.report.peak;
-  answer.peaks.resize(std::max(answer.peaks.size(), peak.size()));
-  for (size_t m = 0; m < peak.size(); ++m) answer.peaks[m] = std::max(answer.peaks[m], peak[m]);
-}
-
 }  // namespace
 
 Status StoreSession::execute_bound(const RequestOptions& options, const Input& input, Duration arrival, Answer& answer) {

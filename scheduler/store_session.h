@@ -1,5 +1,5 @@
 // Holds what a session keeps from request to request, and declares its steps: session.cc the way of a request,
-// session_faults.cc what happens where a device fails in its middle.
+// session_faults.cc what happens where a device fails in its middle, session_virtual.cc both in virtual time.
 #pragma once
 
 #include <algorithm>
@@ -31,7 +31,12 @@ class StoreSession final : public Session {
         planner_(std::move(planner)),
         pool_(machine.bindings),
         residents_(arena_, pool_) {
-    executor_ = machine.virtual_time ? make_virtual_executor(nullptr) : make_wall_executor(machine.bindings);
+    if (!machine.virtual_time)
+      executor_ = make_wall_executor(machine.bindings);
+    else if (machine.simulation == nullptr)
+      executor_ = make_virtual_executor(nullptr);
+    else
+      executor_ = make_virtual_executor(&nominal_, machine.simulation.get());
   }
   ~StoreSession() override;
   StoreSession(const StoreSession&) = delete;
@@ -57,6 +62,15 @@ class StoreSession final : public Session {
   }
 
  private:
+  // How long tasks last on a simulated machine, alone and at full speed: as its cost models say, without any margin.
+  class NominalTime final : public SimulatedTime {
+   public:
+    explicit NominalTime(const Machine& machine) : machine_(machine) {}
+    Result<Duration> duration(const Task& task) override { return machine_.costs->estimate(task.cost).mean; }
+
+   private:
+    const Machine& machine_;
+  };
   bool real() const { return store_ != nullptr && !machine_.virtual_time; }
   Status check_input(const std::vector<int32_t>& ids, const std::vector<int32_t>& types) const;
   Result<SessionPlanner::Planned> find_plan(const RequestOptions& options, int tokens);
@@ -76,7 +90,15 @@ class StoreSession final : public Session {
     bool patient = false;     // no device is suspect any more
   };
   Status execute_request(const RequestOptions& options, const Input& input, Duration arrival, Answer& answer);
-  Status execute(const RequestOptions& options, Answer& answer);
+  // The most of all attempts at a request.
+  static void raise_peaks(Answer& answer) {
+    const std::vector<Bytes>& peak = answer.report.peak;
+    answer.peaks.resize(std::max(answer.peaks.size(), peak.size()));
+    for (size_t m = 0; m < peak.size(); ++m) answer.peaks[m] = std::max(answer.peaks[m], peak[m]);
+  }
+  Status execute(const RequestOptions& options, const Input& input, Answer& answer);
+  Status recover_virtually(const RequestOptions& options, const Input& input, Duration elapsed, Loss& loss, Answer& answer);
+  void salvage_virtually(const PlannedRequest& failed, const RunReport& report, int layer);
   Status execute_bound(const RequestOptions& options, const Input& input, Duration arrival, Answer& answer);
   Status attempt(const RequestOptions& options, RequestBinder& binder, const Loss& loss, Answer& answer);
   Status recover(const RequestOptions& options, const Input& input, Duration arrival, std::unique_ptr<RequestBinder> binder,
@@ -117,6 +139,7 @@ class StoreSession final : public Session {
   HostArena arena_;  // before what holds its pages
   DevicePool pool_;  // likewise
   ResidencyBuffer residents_;
+  NominalTime nominal_{machine_};
   std::unique_ptr<Executor> executor_;
   Bytes preload_budget_;              // of the last request
   bool first_ = true;                 // no request has run yet
