@@ -1,8 +1,10 @@
 // Reads a described machine from a TOML file, and makes the cost models that its figures stand for.
 #include <algorithm>
 #include <cmath>
+#include <filesystem>
 
 #include "configs/cycle_costs.h"
+#include "configs/dynamics_file.h"
 #include "configs/loader.h"
 #include "configs/platform_links.h"
 #include "configs/toml_table.h"
@@ -242,11 +244,16 @@ Status read_memories(TomlTable& file, Platform& platform) {
   return {};
 }
 
-}  // namespace
+// What the file says of the machine's dynamics takes the place of what was said before.
+Status read_simulation(TomlTable& file, Machine& machine) {
+  if (!file.has("dynamics")) return {};
+  TESSERA_ASSIGN(Dynamics dynamics, configs::read_dynamics(file, machine));
+  machine.simulation =
+      std::make_shared<SimulatedMachine>(std::move(dynamics), static_cast<int>(machine.platform.devices.size()));
+  return {};
+}
 
-Result<Machine> load_platform(const std::string& path, const ModelShape& shape) {
-  TESSERA_ASSIGN(const toml::table document, configs::parse_toml(path));
-  TomlTable file(document, path);
+Result<Machine> read_machine(TomlTable& file, const ModelShape& shape) {
   Machine machine;
   machine.virtual_time = true;
   machine.costs = std::make_shared<CostBook>();
@@ -258,6 +265,7 @@ Result<Machine> load_platform(const std::string& path, const ModelShape& shape) 
   PlatformLinks links(shape, machine);
   for (TomlTable& device : devices) TESSERA_TRY(read_device(device, shape, links, machine));
   TESSERA_TRY(links.join());
+  TESSERA_TRY(read_simulation(file, machine));
   TESSERA_TRY(file.finish());
   const Platform& platform = machine.platform;
   if (!platform.first(DeviceKind::kStorage)) return file.error("device", "no device of kind \"storage\"");
@@ -265,6 +273,31 @@ Result<Machine> load_platform(const std::string& path, const ModelShape& shape) 
                                     [](const DeviceDescription& d) { return tessera::computes(d.kind); });
   if (!computes) return file.error("device", "no device that computes");
   return machine;
+}
+
+// Another file's machine under another name, with other dynamics.
+Result<Machine> read_extended(TomlTable& file, const std::string& path, const ModelShape& shape) {
+  TESSERA_ASSIGN(const std::string name, file.text("name"));
+  if (file.has("source")) TESSERA_TRY(file.text("source"));
+  TESSERA_ASSIGN(const std::string other, file.text("extends"));
+  const std::string base = (std::filesystem::path(path).parent_path() / other).string();
+  TESSERA_ASSIGN(const toml::table document, configs::parse_toml(base));
+  TomlTable base_file(document, base);
+  if (base_file.has("extends"))
+    return file.error("extends", other + " extends a file itself; extend the one that describes the devices");
+  TESSERA_ASSIGN(Machine machine, read_machine(base_file, shape));
+  machine.platform.name = name;
+  TESSERA_TRY(read_simulation(file, machine));
+  TESSERA_TRY(file.finish());
+  return machine;
+}
+
+}  // namespace
+
+Result<Machine> load_platform(const std::string& path, const ModelShape& shape) {
+  TESSERA_ASSIGN(const toml::table document, configs::parse_toml(path));
+  TomlTable file(document, path);
+  return file.has("extends") ? read_extended(file, path, shape) : read_machine(file, shape);
 }
 
 }  // namespace tessera

@@ -22,6 +22,8 @@ constexpr Unit kBandwidths[] = {{"B/s", 1},    {"kB/s", 1e3},     {"KB/s", 1e3},
                                 {"GB/s", 1e9}, {"KiB/s", 1024.0}, {"MiB/s", 1048576.0}, {"GiB/s", 1073741824.0}};
 constexpr Unit kFlops[] = {{"MFLOP/s", 1e6}, {"GFLOP/s", 1e9}, {"TFLOP/s", 1e12}};
 constexpr Unit kWeights[] = {{"Mweight/s", 1e6}, {"Gweight/s", 1e9}};
+constexpr Unit kShares[] = {{"%", 1e4}, {"ppm", 1}};
+constexpr Unit kHeats[] = {{"K", 1e6}, {"mK", 1e3}};
 constexpr Unit kFrequencies[] = {{"kHz", 1e3}, {"MHz", 1e6}, {"GHz", 1e9}};
 
 // What is read, for messages: what it is called, and a unit that a bare number probably lacks.
@@ -101,5 +103,9 @@ Result<double> parse_flops(std::string_view text) { return parse(text, {"compute
 Result<double> parse_weight_rate(std::string_view text) { return parse(text, {"decode rate", "Mweight/s", kWeights}); }
 
 Result<double> parse_frequency(std::string_view text) { return parse(text, {"clock", "MHz", kFrequencies}); }
+
+Result<int64_t> parse_share(std::string_view text) { return parse_whole(text, {"share", "%", kShares}); }
+
+Result<int64_t> parse_heat(std::string_view text) { return parse_whole(text, {"heat", "K", kHeats}); }
 
 }  // namespace tessera

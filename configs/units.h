@@ -17,5 +17,7 @@ Result<BytesPerSecond> parse_bandwidth(std::string_view text);  // the same, per
 Result<double> parse_flops(std::string_view text);
 Result<double> parse_weight_rate(std::string_view text);
 Result<double> parse_frequency(std::string_view text);  // of a clock, in Hz: "300 MHz"
+Result<int64_t> parse_share(std::string_view text);     // in ppm: "50 %"
+Result<int64_t> parse_heat(std::string_view text);      // above the surroundings, in microkelvin: "30 K"
 
 }  // namespace tessera

@@ -32,6 +32,15 @@ TEST(Units, ReadsComputeRates) {
   EXPECT_DOUBLE_EQ(parse_weight_rate("900 Mweight/s").value(), 900e6);
 }
 
+TEST(Units, ReadsSharesAndHeat) {
+  EXPECT_EQ(parse_share("50 %").value(), 500'000);
+  EXPECT_EQ(parse_share("0.0001%").value(), 1);
+  EXPECT_EQ(parse_share("130 %").value(), 1'300'000);
+  EXPECT_EQ(parse_heat("38.5 K").value(), 38'500'000);
+  EXPECT_NE(parse_share("0.5").error().message.find("0.5%"), std::string::npos);
+  EXPECT_FALSE(parse_heat("-3 K").ok());
+}
+
 TEST(Units, RefusesABareNumberWithTheUnitItLacks) {
   const auto got = parse_duration("20");
   ASSERT_FALSE(got.ok());
