@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <set>
 
+#include "framework/saturating.h"
 #include "tools/atomic_file.h"
 #include "tools/chrome_trace.h"
 #include "tools/commands.h"
@@ -119,6 +120,7 @@ Result<Tally> run_all(const EvalFlags& flags, OpenedSession& opened, const Datas
   Tally tally(shape.labels);
   CancelOnInterrupt watch(*opened.session);
   Progress progress("eval");
+  RequestOptions asked = options;
   const auto total = std::min<int64_t>(static_cast<int64_t>(data.examples.size()), flags.limit.value_or(INT64_MAX));
   for (int64_t i = 0; i < total; ++i) {
     if (interrupted()) return interrupted_error("eval");
@@ -126,7 +128,9 @@ Result<Tally> run_all(const EvalFlags& flags, OpenedSession& opened, const Datas
     const Encoding encoding = encode_text(*opened.model.tokenizer, {example.a, example.b, data.pairs}, shape.max_tokens);
     tally.truncated += encoding.truncated;
     if (i == 0) TESSERA_TRY(opened.session->preload(options, encoding.tokens()));
-    TESSERA_ASSIGN(const Answer answer, opened.session->run(options, encoding.ids, encoding.types));
+    asked.draw = static_cast<uint64_t>(i);
+    TESSERA_ASSIGN(const Answer answer, opened.session->run(asked, encoding.ids, encoding.types));
+    asked.starts_at = saturating_add(asked.starts_at, answer.latency);  // one after another, also in virtual time
     count(answer, example, options.budgets, tally);
     if (!flags.trace.empty()) trace(answer, example, opened.machine.platform, tally);
     if (predictions != nullptr) TESSERA_TRY(predictions->append(prediction_line(i, example, answer).dump() + '\n'));

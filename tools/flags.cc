@@ -131,6 +131,8 @@ void add_machine_flags(CLI::App& app, MachineFlags& flags) {
       ->type_name("FILE")
       ->check(not_empty());
   app.add_flag("--virtual", flags.virtual_time, "Run in virtual time, from cost models alone");
+  app.add_flag("--jitter", flags.jitter,
+               "With --virtual: draw this machine's jitter, setup and contention from its calibration, by --seed");
   app.add_option("--threads", flags.threads, "Threads of the CPU (default: all cores)")
       ->type_name("K")
       ->check(CLI::Range(1, 4096));

@@ -17,6 +17,8 @@ namespace tessera {
 inline constexpr Duration kDefaultLatency = milliseconds(20);
 inline constexpr Bytes kDefaultMemory = mib(8);
 inline constexpr const char* kDefaultPolicy = "sti";
+// Who proves bounds for `compare`, where it is registered.
+inline constexpr const char* kReferencePolicy = "optimal";
 
 struct OutputFlags {
   bool json = false;
@@ -28,9 +30,11 @@ struct MachineFlags {
   std::vector<std::string> devices;  // empty: those that need no vendor's library; {"all"}: every one
   std::string platform;              // a described machine's file
   bool virtual_time = false;
+  bool jitter = false;  // in virtual time: what calibration learned of this machine's jitter, setup and contention
   int threads = 0;  // 0: all
   BytesPerSecond bandwidth{0};
   std::vector<std::pair<std::string, Bytes>> device_memory;  // from --memory gpu0=64MiB
+  std::string calibration;  // a folder with this machine's figures, which are taken as they are; empty: the cache
   BackendOptions backend_options() const { return {threads, bandwidth}; }
 };
 

@@ -77,6 +77,8 @@ Result<OpenedMachine> this_machine(const MachineFlags& flags, const OpenedModel&
   options.cold = cold;
   options.version = program_version();
   options.policy = kPlainPipeline;
+  options.directory = flags.calibration;
+  options.read_only = !flags.calibration.empty();
   TESSERA_ASSIGN(opened.calibration, calibrate(opened.machine, *model.store, options));
   return opened;
 }
@@ -88,6 +90,9 @@ Result<OpenedMachine> open_machine(const MachineFlags& flags, const OpenedModel&
   if (described && !flags.virtual_time && !plan_only)
     return Error{ErrorCode::kInvalid,
                  "--platform " + flags.platform + " describes a machine that is not here; add --virtual"};
+  if (flags.jitter && (described || !flags.virtual_time))
+    return Error{ErrorCode::kInvalid, described ? "--jitter is for this machine; " + flags.platform + " tells its own"
+                                                : "--jitter draws what virtual time leaves out; add --virtual"};
   TESSERA_ASSIGN(OpenedMachine opened, described ? described_machine(flags, model.shape) : this_machine(flags, model, cold));
   TESSERA_TRY(limit_devices(flags, opened.machine.platform));
   if (flags.virtual_time) opened.machine.virtual_time = true;

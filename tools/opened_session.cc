@@ -3,6 +3,7 @@
 
 #include <spdlog/spdlog.h>
 
+#include "scheduler/simulation.h"
 #include "tools/interrupt.h"
 
 namespace tessera {
@@ -18,6 +19,8 @@ Result<std::unique_ptr<OpenedSession>> open_session(const ModelFlags& model, con
   opened->calibration = std::move(here.calibration);
   // Devices that are not here come last, without a binding: a session has no use for them.
   if (!opened->machine.bindings.empty()) opened->machine.platform.devices.resize(opened->machine.bindings.size());
+  if (machine.virtual_time && (machine.jitter || opened->machine.simulation != nullptr))
+    simulate(opened->machine, opened->calibration, output.seed);
   const Bytes tokenizer{opened->model.tokenizer ? opened->model.tokenizer->resident_bytes() : 0};
   TESSERA_ASSIGN(opened->session, Session::open(opened->model.shape, opened->model.store.get(), opened->model.profile.model,
                                                 opened->machine, tokenizer));

@@ -3,6 +3,7 @@
 
 #include <spdlog/spdlog.h>
 
+#include "framework/saturating.h"
 #include "tools/chrome_trace.h"
 #include "tools/commands.h"
 #include "tools/exit_codes.h"
@@ -114,7 +115,9 @@ class Run {
     const Encoding encoding = encode_text(*opened_.model.tokenizer, text, shape.max_tokens);
     if (text.a.empty()) spdlog::warn("an empty text: the answer rests on [CLS] and [SEP] alone");
     TESSERA_TRY(fill_preload(encoding.tokens()));
+    options_.draw = answered_.size();
     TESSERA_ASSIGN(Answer answer, opened_.session->run(options_, encoding.ids, encoding.types));
+    options_.starts_at = saturating_add(options_.starts_at, answer.latency);  // one after another, also in virtual time
     answered_.push_back({text, encoding.tokens(), encoding.truncated, std::move(answer)});
     const Answered& last = answered_.back();
     if (last.answer.planned->infeasible) {
@@ -217,7 +220,7 @@ class Run {
 
   const RunFlags& flags_;
   OpenedSession& opened_;
-  const RequestOptions options_;
+  RequestOptions options_;
   const Painter paint_;
   const int columns_;
   std::vector<Answered> answered_;
