@@ -43,10 +43,10 @@ Replanner::Replanner(ReplanInputs inputs)
   for (const Task& task : graph_.tasks()) open_loads_ += is_shard_load(task) ? 1 : 0;
 }
 
-void Replanner::begin(const Budgets& budgets, std::vector<BudgetChange> changes) {
+void Replanner::begin(const Budgets& budgets, const std::vector<BudgetChange>& later) {
   const std::lock_guard lock(mutex_);
   budgets_ = budgets;
-  changes_ = std::move(changes);
+  changes_ = later;
   next_change_ = 0;
 }
 

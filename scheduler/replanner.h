@@ -41,8 +41,6 @@ class Replanner final : public RunWatch, public PlanEditor, public BudgetListene
  public:
   explicit Replanner(ReplanInputs inputs);
 
-  // `budgets` are in force, `changes` are to come, in order of time.
-  void begin(const Budgets& budgets, std::vector<BudgetChange> changes);
   const std::vector<Revision>& revisions() const { return revisions_; }
   // As it was run, with what would have been predicted for it.
   Result<PlannedRequest> executed() const;
@@ -54,6 +52,7 @@ class Replanner final : public RunWatch, public PlanEditor, public BudgetListene
   Duration next_alarm() override;
   void alarm(Duration now) override;
 
+  void begin(const Budgets& budgets, const std::vector<BudgetChange>& later) override;
   Duration change_budgets(const Budgets& budgets) override;
 
   const PlanningView& view() const override { return in_.view; }

@@ -47,10 +47,17 @@ Status RunningBudgets::change(const Budgets& budgets, Duration now) {
   return {};
 }
 
-Budgets RunningBudgets::listen(BudgetListener* listener, Duration elapsed) {
+Budgets RunningBudgets::now(Duration elapsed) const {
+  const std::lock_guard lock(mutex_);
+  return at(elapsed);
+}
+
+void RunningBudgets::listen(BudgetListener* listener, Duration elapsed) {
   const std::lock_guard lock(mutex_);
   listener_ = listener;
-  return at(elapsed);
+  if (listener_ == nullptr) return;
+  const auto later = std::upper_bound(changes_.begin(), changes_.end(), BudgetChange{elapsed, {}}, earlier);
+  listener_->begin(at(elapsed), {later, changes_.end()});
 }
 
 Budgets RunningBudgets::at(Duration elapsed) const {

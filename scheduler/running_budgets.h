@@ -13,6 +13,8 @@ namespace tessera {
 class BudgetListener {
  public:
   virtual ~BudgetListener() = default;
+  // First: what is in force, and what is to come, in order of time.
+  virtual void begin(const Budgets& budgets, const std::vector<BudgetChange>& later) = 0;
   // How long after the arrival that was.
   virtual Duration change_budgets(const Budgets& budgets) = 0;
 };
@@ -26,9 +28,10 @@ class RunningBudgets {
   Budgets end(Duration latency);
   // kInvalid where nothing runs. `now`: as `arrival` (where somebody listens, that one says what time it is).
   Status change(const Budgets& budgets, Duration now);
-  // From now on (nullptr: no longer) changes go to the listener, too; when it returns, no call of the former is under way.
-  // The budgets in force `elapsed` after the arrival.
-  Budgets listen(BudgetListener* listener, Duration elapsed);
+  // In force `elapsed` after the arrival.
+  Budgets now(Duration elapsed) const;
+  // From now on (nullptr: no longer) changes go to the listener, too. When this returns, no call of the former is under way.
+  void listen(BudgetListener* listener, Duration elapsed);
 
  private:
   Budgets at(Duration elapsed) const;

@@ -118,9 +118,9 @@ Status StoreSession::load_residents(const Residency& wanted) {
   return binder.status();
 }
 
-RunLimits StoreSession::limits(const RequestOptions& options, const PlannedRequest& planned) {
+RunLimits StoreSession::limits(const PlannedRequest& planned) {
   RunLimits limits;
-  limits.capacity = memory_capacities(machine_.platform, options.budgets.memory);
+  limits.capacity = memory_capacities(machine_.platform, planned_for_.memory);
   limits.held = held_from_start(base_, planned.residents, planned.fixed);
   limits.cancel = &cancel_;
   return limits;
@@ -135,6 +135,7 @@ Result<Answer> StoreSession::run(const RequestOptions& options, const std::vecto
   if (store_ != nullptr) TESSERA_TRY(check_input(ids, types));
   clear_left_behind();
   TESSERA_TRY(budgets_.begin(options, machine_.virtual_time ? Duration{} : arrival));
+  planned_for_ = options.budgets;
   Answer answer;
   const Status done = execute_request(options, {ids, types}, arrival, answer);
   answer.budgets = budgets_.end(answer.latency);
@@ -153,7 +154,6 @@ Status StoreSession::execute_request(const RequestOptions& options, const Input&
   if (!answer.planned->infeasible) {
     drop_unused(*answer.planned);
     TESSERA_TRY(machine_.virtual_time ? execute(options, input, answer) : execute_bound(options, input, arrival, answer));
-    if (answer.executed == nullptr) answer.executed = answer.planned;
   }
   if (machine_.virtual_time) return {};
   if (answer.planned->refused_by_margin) machine_.costs->doubt_requests({options.policy, first_});
@@ -163,7 +163,7 @@ Status StoreSession::execute_request(const RequestOptions& options, const Input&
 
 // Measured times feed the cost models; what an emulator took says nothing about the device that it stands for.
 void StoreSession::observe(const RequestOptions& options, const Answer& answer) {
-  const PlannedRequest& planned = *answer.planned;
+  const PlannedRequest& planned = *answer.executed;
   RunReport report = answer.report;
   bool emulated = false;
   for (const Task& task : planned.graph.tasks()) {
@@ -173,7 +173,7 @@ void StoreSession::observe(const RequestOptions& options, const Answer& answer) 
   }
   machine_.costs->observe(planned.graph, report);
   const RequestKind kind{options.policy, std::exchange(first_, false)};
-  if (emulated) return;
+  if (emulated || !answer.revisions.empty()) return;  // whoever revises answers for less, or more, than was predicted
   const Margin& margin = planned.margin;
   const Prediction& predicted = planned.plan.predicted;
   RequestTiming timing;

@@ -35,11 +35,13 @@ Status StoreSession::execute_bound(const RequestOptions& options, const Input& i
   Loss loss;
   for (;;) {
     const PlannedRequest& planned = *answer.planned;
-    arena_.set_limit(std::max(Bytes{0}, planned.plan.predicted.peak - base_ + left_bytes_) + kArenaSlack);
+    const int tokens = static_cast<int>(input.ids.size());
+    Attempt run(*this, options, tokens, answer, arrival, WallClock::instance().now() - arrival);
+    set_arena_limit(planned, run.may_grow());
     auto binder =
-        std::make_unique<RequestBinder>(BinderInputs{*store_, machine_.platform, planned.plan, planned.graph,
-                                                     planned.buffers, arena_, pool_, residents_, input.ids, input.types});
-    TESSERA_TRY(attempt(options, *binder, loss, answer));
+        std::make_unique<RequestBinder>(BinderInputs{*store_, machine_.platform, run.plan(), run.graph(), planned.buffers,
+                                                     arena_, pool_, residents_, input.ids, input.types});
+    TESSERA_TRY(attempt(options, *binder, loss, run, answer));
     raise_peaks(answer);
     if (answer.report.status.ok()) {
       answer.logits = binder->logits();
@@ -54,21 +56,29 @@ Status StoreSession::execute_bound(const RequestOptions& options, const Input& i
 }
 
 // One run of the answer's plan; its report tells what failed. An error where nothing can be told.
-Status StoreSession::attempt(const RequestOptions& options, RequestBinder& binder, const Loss& loss, Answer& answer) {
-  const PlannedRequest& planned = *answer.planned;
+Status StoreSession::attempt(const RequestOptions& options, RequestBinder& binder, const Loss& loss, Attempt& run,
+                             Answer& answer) {
   if (const Status ready = binder.prepare(); !ready.ok()) {
     const std::optional<DeviceId> device = binder.refused_by();
     if (!device) return ready;
-    answer.report = never_started(planned.graph, *device, ready.error());
-    return {};
+    answer.report = never_started(run.graph(), *device, ready.error());
+    return run.report(answer);
   }
-  if (planned.plan.resumes_at) binder.set_hidden(loss.hidden);
-  RunLimits run_limits = limits(options, planned);
-  run_limits.stop_on_failure = true;
-  if (planner_.has_spare() && !loss.patient) run_limits.suspect_floor = suspect_floors(options);
-  answer.report = executor_->run(planned.graph, &binder, run_limits);
+  if (run.plan().resumes_at) binder.set_hidden(loss.hidden);
+  run.limits().stop_on_failure = true;
+  if (planner_.has_spare() && !loss.patient) run.limits().suspect_floor = suspect_floors(options);
+  answer.report = executor_->run(run.graph(), &binder, run.limits());
   answer.io += binder.io();
-  return {};
+  return run.report(answer);
+}
+
+// Pages of the plan's peak; of the budget, where the plan may come to need more.
+void StoreSession::set_arena_limit(const PlannedRequest& planned, bool may_grow) {
+  const Bytes peak = may_grow ? std::max(planned.plan.predicted.peak, planned_for_.memory) : planned.plan.predicted.peak;
+  if (peak == kUnlimited)
+    arena_.set_limit(kUnlimited);
+  else
+    arena_.set_limit(std::max(Bytes{0}, peak - base_ + left_bytes_) + kArenaSlack);
 }
 
 // What an emulator takes depends on who else uses this machine: it is given more time before it is suspect.
@@ -83,7 +93,7 @@ std::vector<Duration> StoreSession::suspect_floors(const RequestOptions& options
 // An error where nothing can take over, or where it was no device that failed.
 Status StoreSession::recover(const RequestOptions& options, const Input& input, Duration arrival,
                              std::unique_ptr<RequestBinder> binder, Loss& loss, Answer& answer) {
-  const PlannedRequest& failed = *answer.planned;
+  const PlannedRequest& failed = *answer.executed;
   const std::vector<DeviceFault> faults = faults_of(failed.graph, machine_.platform, answer.report);
   const bool abandoned = binder->abandoned();
   const bool hopeless = cancel_.load() || faults.empty() || !note(faults, loss);
@@ -112,7 +122,7 @@ Status StoreSession::recover(const RequestOptions& options, const Input& input, 
   if (!rest.ok())
     return Error{ErrorCode::kDevice, "device " + faults.front().name + " failed: " + faults.front().error +
                                          "; nothing could take over: " + rest.error().message};
-  answer.taken_over.push_back({faults, layer, elapsed, answer.planned, std::move(answer.report)});
+  answer.taken_over.push_back({faults, layer, elapsed, answer.executed, std::move(answer.report)});
   answer.planned = std::make_shared<const PlannedRequest>(rest.take());
   drop_unused(*answer.planned);
   return {};
@@ -133,8 +143,10 @@ void StoreSession::await_slow(Loss& loss) {
 }
 
 // Where memory is short, what was saved may be what there is no room for.
-Result<PlannedRequest> StoreSession::plan_rest(const RequestOptions& options, const Input& input,
+Result<PlannedRequest> StoreSession::plan_rest(const RequestOptions& asked, const Input& input,
                                                const SessionPlanner::Rest& rest) {
+  RequestOptions options = asked;
+  options.budgets = planned_for_ = budgets_.now(rest.elapsed);
   const int tokens = static_cast<int>(input.ids.size());
   Result<PlannedRequest> planned = planner_.take_over(options, tokens, residents_.residency(), rest);
   if (planned.ok() || planned.error().code != ErrorCode::kInfeasible) return planned;

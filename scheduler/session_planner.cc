@@ -100,9 +100,9 @@ Status SessionPlanner::check_request(const RequestOptions& options, int tokens) 
   return {};
 }
 
-// Nothing is known of a described machine's requests, nor is there anything that their replay would leave out.
+// Without a simulation there is nothing that a replay would leave out.
 Margin SessionPlanner::margin(const RequestOptions& options, bool first) const {
-  if (machine_.virtual_time) return {};
+  if (machine_.virtual_time && machine_.simulation == nullptr) return {};
   return machine_.costs->requests().margin({options.policy, first}, options.quantile);
 }
 
@@ -165,6 +165,19 @@ Status SessionPlanner::show(const RequestOptions& options, int tokens, const Res
   return look({asked, replay, machine_.bindings});
 }
 
+SessionPlanner::RunningView::RunningView(const SessionPlanner& planner, const RequestOptions& options, int tokens,
+                                         Residency held, const Margin& margin)
+    : residency(std::move(held)),
+      costs(*planner.machine_.costs, margin, options.quantile),
+      context(planner.context(options, tokens, residency, costs)),
+      replay(context),
+      view(planner.view(options, tokens, context, replay)) {}
+
+Policy* SessionPlanner::replans(const RequestOptions& options) {
+  const Result<Policy*> known = policy(options.policy);
+  return known.ok() && (*known)->replans(options.knobs) ? *known : nullptr;
+}
+
 // A plan with all that its replay said.
 Result<PlannedRequest> SessionPlanner::predicted(const GraphReplay& replay, Plan plan, ReplayedPlan replayed) {
   PlannedRequest out;
@@ -174,10 +187,12 @@ Result<PlannedRequest> SessionPlanner::predicted(const GraphReplay& replay, Plan
   if (out.plan.quantile != 0.5) {
     Plan typical = out.plan;
     typical.quantile = 0.5;
-    TESSERA_ASSIGN(const Prediction expected, replay.replay(typical));
-    out.plan.predicted.expected = expected.latency;
+    TESSERA_ASSIGN(ReplayedPlan expected, replay.replay_fully(typical));
+    out.plan.predicted.expected = expected.prediction.latency;
+    out.expected = std::move(expected.timeline.end);
   }
   out.timeline = std::move(replayed.timeline);
+  if (out.expected.empty()) out.expected = out.timeline.end;
   out.graph = std::move(replayed.lowered.graph);
   out.buffers = std::move(replayed.lowered.buffers);
   out.fixed = std::move(replayed.lowered.fixed);

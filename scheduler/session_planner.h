@@ -41,6 +41,20 @@ class SessionPlanner {
   };
   Status show(const RequestOptions& options, int tokens, const Residency& residency, const Margin& margin,
               const std::function<Status(const Bench&)>& look) const;
+  // The request's policy, where it re-plans such requests in flight; else null.
+  Policy* replans(const RequestOptions& options);
+  // What show() shows, to be kept while the request runs.
+  struct RunningView {
+    RunningView(const SessionPlanner& planner, const RequestOptions& options, int tokens, Residency held,
+                const Margin& margin);
+    RunningView(const RunningView&) = delete;
+    RunningView& operator=(const RunningView&) = delete;
+    const Residency residency;
+    const MarginCosts costs;
+    const ReplayContext context;
+    const GraphReplay replay;
+    const PlanningView view;
+  };
   // What the policy wants resident before such a request; checked against the model and the memory budget, with the bytes
   // that it will really take.
   Result<Residency> preload(const RequestOptions& options, int tokens);

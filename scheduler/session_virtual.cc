@@ -31,12 +31,13 @@ Status StoreSession::execute(const RequestOptions& options, const Input& input, 
   Loss loss;
   Duration elapsed = simulation != nullptr ? simulation->setup(options.draw, first_) : Duration{};
   for (uint32_t attempt = 0;; ++attempt) {
-    const PlannedRequest& planned = *answer.planned;
-    RunLimits run_limits = limits(options, planned);
+    Attempt run(*this, options, static_cast<int>(input.ids.size()), answer, {}, elapsed);
+    RunLimits& run_limits = run.limits();
     run_limits.moment = {saturating_add(options.starts_at, elapsed), options.draw, attempt, first_};
     run_limits.stop_on_failure = simulation != nullptr;
     if (simulation != nullptr && planner_.has_spare() && !loss.patient) run_limits.suspect_floor = suspect_floors(options);
-    answer.report = executor_->run(planned.graph, nullptr, run_limits);
+    answer.report = executor_->run(run.graph(), nullptr, run_limits);
+    TESSERA_TRY(run.report(answer));
     raise_peaks(answer);
     elapsed = saturating_add(elapsed, answer.report.makespan);
     answer.latency = elapsed;
@@ -45,16 +46,16 @@ Status StoreSession::execute(const RequestOptions& options, const Input& input, 
     TESSERA_TRY(recover_virtually(options, input, elapsed, loss, answer));
   }
   if (simulation != nullptr) first_ = false;
-  answer.io += answer.planned->plan.predicted.io;
+  answer.io += answer.executed->plan.predicted.io;
   answer.peak = answer.peaks.empty() ? Bytes{} : answer.peaks[0];
-  keep_virtually(answer.planned->plan);
+  keep_virtually(answer.executed->plan);
   return {};
 }
 
 // As recover() does, but for buffers and for time: planning takes none here.
 Status StoreSession::recover_virtually(const RequestOptions& options, const Input& input, Duration elapsed, Loss& loss,
                                        Answer& answer) {
-  const PlannedRequest& failed = *answer.planned;
+  const PlannedRequest& failed = *answer.executed;
   const std::vector<DeviceFault> faults = faults_of(failed.graph, machine_.platform, answer.report);
   const bool hopeless = cancel_.load() || faults.empty() || !note(faults, loss);
   std::optional<int> layer =
@@ -73,7 +74,7 @@ Status StoreSession::recover_virtually(const RequestOptions& options, const Inpu
   if (!rest.ok())
     return Error{ErrorCode::kDevice, "device " + faults.front().name + " failed: " + faults.front().error +
                                          "; nothing could take over: " + rest.error().message};
-  answer.taken_over.push_back({faults, layer, elapsed, answer.planned, std::move(answer.report)});
+  answer.taken_over.push_back({faults, layer, elapsed, answer.executed, std::move(answer.report)});
   answer.planned = std::make_shared<const PlannedRequest>(rest.take());
   drop_unused(*answer.planned);
   return {};

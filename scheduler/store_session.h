@@ -15,6 +15,7 @@
 #include "scheduler/binder.h"
 #include "scheduler/device_pool.h"
 #include "scheduler/plan_replay.h"
+#include "scheduler/replanner.h"
 #include "scheduler/running_budgets.h"
 #include "scheduler/session.h"
 #include "scheduler/session_planner.h"
@@ -76,7 +77,7 @@ class StoreSession final : public Session {
   Result<SessionPlanner::Planned> find_plan(const RequestOptions& options, int tokens);
   void drop_unused(const PlannedRequest& planned);
   Status load_residents(const Residency& wanted);
-  RunLimits limits(const RequestOptions& options, const PlannedRequest& planned);
+  RunLimits limits(const PlannedRequest& planned);
   struct Input {
     const std::vector<int32_t>& ids;
     const std::vector<int32_t>& types;
@@ -89,6 +90,30 @@ class StoreSession final : public Session {
     std::set<DeviceId> slow;  // of the devices: took too long
     bool patient = false;     // no device is suspect any more
   };
+  // One run of a plan: as it was decided, or of the copy that its policy may revise meanwhile.
+  class Attempt {
+   public:
+    // `elapsed`: from the arrival to now, in virtual time to the run's beginning.
+    Attempt(StoreSession& session, const RequestOptions& options, int tokens, const Answer& answer, Duration arrival,
+            Duration elapsed);
+    ~Attempt();
+    Attempt(const Attempt&) = delete;
+    Attempt& operator=(const Attempt&) = delete;
+    const Plan& plan() const { return replanner_ != nullptr ? replanner_->plan() : planned_->plan; }
+    const TaskGraph& graph() const { return replanner_ != nullptr ? replanner_->graph() : planned_->graph; }
+    const RunLimits& limits() const { return limits_; }
+    RunLimits& limits() { return limits_; }
+    bool may_grow() const { return replanner_ != nullptr; }
+    // After the run: what was executed, and how it came to that.
+    Status report(Answer& answer);
+
+   private:
+    StoreSession& session_;
+    const std::shared_ptr<const PlannedRequest> planned_;
+    RunLimits limits_;
+    std::unique_ptr<SessionPlanner::RunningView> view_;  // null: nobody re-plans
+    std::unique_ptr<Replanner> replanner_;
+  };
   Status execute_request(const RequestOptions& options, const Input& input, Duration arrival, Answer& answer);
   // The most of all attempts at a request.
   static void raise_peaks(Answer& answer) {
@@ -100,11 +125,12 @@ class StoreSession final : public Session {
   Status recover_virtually(const RequestOptions& options, const Input& input, Duration elapsed, Loss& loss, Answer& answer);
   void salvage_virtually(const PlannedRequest& failed, const RunReport& report, int layer);
   Status execute_bound(const RequestOptions& options, const Input& input, Duration arrival, Answer& answer);
-  Status attempt(const RequestOptions& options, RequestBinder& binder, const Loss& loss, Answer& answer);
+  Status attempt(const RequestOptions& options, RequestBinder& binder, const Loss& loss, Attempt& run, Answer& answer);
   Status recover(const RequestOptions& options, const Input& input, Duration arrival, std::unique_ptr<RequestBinder> binder,
                  Loss& loss, Answer& answer);
   bool note(const std::vector<DeviceFault>& faults, Loss& loss);
   void await_slow(Loss& loss);
+  void set_arena_limit(const PlannedRequest& planned, bool may_grow);
   std::vector<Duration> suspect_floors(const RequestOptions& options) const;
   Result<PlannedRequest> plan_rest(const RequestOptions& options, const Input& input, const SessionPlanner::Rest& rest);
   // A device never ended a task and may still use its operands: they stay, and count, until it has.
@@ -147,6 +173,7 @@ class StoreSession final : public Session {
   std::vector<std::unique_ptr<TaskBinder>> left_behind_;
   Bytes left_bytes_;  // of the host's memory, in base_ too
   RunningBudgets budgets_;
+  Budgets planned_for_;  // what the running plan was decided for
   std::atomic<bool> running_{false};
   std::atomic<bool> cancel_{false};
 };
