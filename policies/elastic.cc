@@ -24,6 +24,7 @@
 #include "framework/registry.h"
 #include "policies/parts/elastic_search.h"
 #include "policies/parts/knobs.h"
+#include "policies/parts/replan.h"
 #include "policies/parts/sti_planner.h"
 
 namespace tessera {
@@ -91,6 +92,12 @@ class Elastic final : public Policy {
     return decide_with(seen.seen, settings, view.residency);
   }
 
+  bool replans(const Knobs& knobs) const override {
+    const auto given = knobs.find("replan");
+    return given == knobs.end() || given->second != "off";
+  }
+  void on_event(const Event& event, PlanEditor& editor) override { replanner_.on_event(event, editor); }
+
   // sti's buffer, or one made for this policy's own plan, whichever loses less.
   Result<Residency> preload(const PlanningView& view) override {
     TESSERA_ASSIGN(const Settings settings, understood(view));
@@ -111,6 +118,8 @@ class Elastic final : public Policy {
 
  private:
   static constexpr int kBufferRounds = 3;
+
+  Replanner replanner_;  // of the request that runs
 
   static Micro loss(const PlanningView& view, const Plan& plan) { return view.accuracy.loss(plan.depth, plan.bits); }
 

@@ -11,7 +11,6 @@ namespace {
 constexpr int kFirstRounds = 24;  // of the subgradient at the first depth
 constexpr int kRounds = 12;       // at the others, which start from its prices
 constexpr int kSwaps = 6;
-constexpr int kAttempts = 3;  // where the replay refuses what the clocks allowed
 
 // The clocks must know what a plan would have to give up where bytes are short.
 MarketRules rules_for(const PlanningView& view, const Choices& choices, const ElasticIdeas& ideas, const Plan& start,
@@ -37,17 +36,6 @@ ElasticSearch::ElasticSearch(Trials& trials, const Choices& choices, const Elast
       exact_(StageClock::exact_on(view_, choices.device)),
       placement_(view_, trials.residency(), Split::kBalanced),
       clock_(view_, trials.residency(), choices.device) {}
-
-StageTimes ElasticSearch::times(int depth) {
-  StageTimes out;
-  out.deadline = std::min(static_cast<double>(view_.budgets.latency.ns), 1e17);
-  out.rows = static_cast<double>(clock_.rows().ns);
-  out.embed = static_cast<double>(clock_.embed().ns);
-  out.exit = static_cast<double>(clock_.exit().ns);
-  out.exit_load = static_cast<double>(clock_.exit_load(depth).ns);
-  out.head_start = ideas_.slack;
-  return out;
-}
 
 double ElasticSearch::scale(int depth, double width) const {
   const int rounded = std::clamp(static_cast<int>(width + 0.5), 1, view_.shape.slices);
@@ -83,7 +71,7 @@ bool ElasticSearch::judge(int depth, const std::vector<Bits>& bits) {
 
 void ElasticSearch::search_depth(int depth) {
   const double base = static_cast<double>(view_.accuracy.base[static_cast<size_t>(depth) - 1].n);
-  PriceSearch search(*market_, depth, times(depth), scale(depth, first_width_));
+  PriceSearch search(*market_, depth, stage_times(view_, clock_, depth, ideas_.slack), scale(depth, first_width_));
   const auto target = [&] { return static_cast<double>(draft_.loss.n) - base; };
   const auto exactly = [&](const std::vector<Bits>& bits, double) { return judge(depth, bits); };
   if (!searches_.empty()) search.start_from(searches_.back());
@@ -112,7 +100,8 @@ void ElasticSearch::search(const Plan& start) {
   }
   if (!exact_ || !keeps_time(draft_.depth, draft_.bits)) return;
   const auto at = std::find(tried_.begin(), tried_.end(), draft_.depth);
-  Exchange(view_, *market_, clock_, times(draft_.depth), searches_[static_cast<size_t>(at - tried_.begin())], draft_)
+  Exchange(view_, *market_, clock_, stage_times(view_, clock_, draft_.depth, ideas_.slack),
+           searches_[static_cast<size_t>(at - tried_.begin())], draft_)
       .improve(kSwaps);
 }
 
@@ -159,7 +148,7 @@ std::optional<Plan> ElasticSearch::improve(const Plan& start) {
     if (!exact_) return placement_.layer_time(width, bits);
     return clock_.costs().part(Op::kLayer, choices_.device, width, bits);
   };
-  market_.emplace(view_, clock_.costs(), layer_time, held, rules);
+  market_.emplace(view_, view_.accuracy, clock_.costs(), layer_time, held, rules);
   count_memory(start);
   const Micro before = view_.accuracy.loss(start.depth, start.bits);
   search(start);

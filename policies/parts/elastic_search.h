@@ -29,7 +29,6 @@ class ElasticSearch {
   std::optional<Plan> improve(const Plan& start);
 
  private:
-  StageTimes times(int depth);
   bool worth_trying(int depth) const;
   bool judge(int depth, const std::vector<Bits>& bits);
   bool keeps_time(int depth, const std::vector<Bits>& bits);

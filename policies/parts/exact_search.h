@@ -44,6 +44,8 @@ class ExactSearch {
   // A good choice under another latency and with memory followed as a replay in layer order does, each layer one load:
   // whatever it finds is no later when it is replayed. Uses the duals of solve(), which comes first.
   std::optional<ExactSolution> find(int64_t latency, bool follow_memory);
+  // Labels that exact passes have made so far.
+  size_t made() const { return made_; }
 
  private:
   struct Label {

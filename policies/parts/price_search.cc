@@ -13,6 +13,18 @@ constexpr int kPatience = 3;  // rounds without a better bound
 
 }  // namespace
 
+StageTimes stage_times(const PlanningView& view, StageClock& clock, int depth, bool head_start) {
+  constexpr double kAges = 1e17;  // ns; more than any plan can use
+  StageTimes out;
+  out.deadline = std::min(static_cast<double>(view.budgets.latency.ns), kAges);
+  out.rows = static_cast<double>(clock.rows().ns);
+  out.embed = static_cast<double>(clock.embed().ns);
+  out.exit = static_cast<double>(clock.exit().ns);
+  out.exit_load = static_cast<double>(clock.exit_load(depth).ns);
+  out.head_start = head_start;
+  return out;
+}
+
 PriceSearch::PriceSearch(ShardMarket& market, int depth, const StageTimes& times, double scale)
     : market_(market), depth_(depth), times_(times), scale_(scale) {
   const size_t paths = static_cast<size_t>(depth) + 2;

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "policies/parts/shard_market.h"
+#include "policies/parts/stage_clock.h"
 
 namespace tessera {
 
@@ -23,6 +24,8 @@ struct StageTimes {
   // and never waits again (STI as published).
   bool head_start = true;
 };
+
+StageTimes stage_times(const PlanningView& view, StageClock& clock, int depth, bool head_start);
 
 // One depth. Lives as long as one decision.
 class PriceSearch {

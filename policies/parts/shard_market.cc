@@ -13,15 +13,16 @@ double ns(Duration d) { return static_cast<double>(d.ns); }
 
 }  // namespace
 
-ShardMarket::ShardMarket(const PlanningView& view, TaskCosts& costs, const LayerTime& layer_time,
-                         const std::vector<Bits>& held, MarketRules rules)
+ShardMarket::ShardMarket(const PlanningView& view, const AccuracyModel& accuracy, TaskCosts& costs,
+                         const LayerTime& layer_time, const std::vector<Bits>& held, MarketRules rules)
     : slices_(view.shape.slices), rules_(std::move(rules)), rungs_(static_cast<int>(rules_.ladder.size()) + 1) {
   const size_t slices = static_cast<size_t>(slices_);
   gain_.resize(slices);
   best_.resize(slices);
   rung_.resize(slices);
   order_.resize(slices);
-  price_loads(view, costs, held);
+  price_loads(view, costs);
+  list_choices(view, accuracy, held);
   const Bits lowest = rules_.ladder.front();
   const int widest = rules_.widths.back();
   compute_.assign(slices + 1, 0);
@@ -31,21 +32,25 @@ ShardMarket::ShardMarket(const PlanningView& view, TaskCosts& costs, const Layer
 }
 
 // The call of a load, and each byte's share beyond it: from a load of one slice and one of the whole layer.
-void ShardMarket::price_loads(const PlanningView& view, TaskCosts& costs, const std::vector<Bits>& held) {
+void ShardMarket::price_loads(const PlanningView& view, TaskCosts& costs) {
+  per_byte_.assign(static_cast<size_t>(rungs_), 0);
+  call_ = kNever;
+  for (int r = 1; r < rungs_; ++r) {
+    const int64_t one = view.shape.bytes_of({0, 0}, bits_at(r)).n;
+    const double alone = ns(costs.load(bits_at(r), 1, one));
+    const double all = slices_ > 1 ? ns(costs.load(bits_at(r), slices_, one * slices_)) : 2 * alone;
+    const double more =
+        std::max(0.0, all - alone) / (static_cast<double>(std::max<int64_t>(one, 1)) * std::max(slices_ - 1, 1));
+    per_byte_[r] = more;
+    call_ = std::min(call_, std::max(0.0, alone - more * static_cast<double>(one)));
+  }
+}
+
+void ShardMarket::list_choices(const PlanningView& view, const AccuracyModel& accuracy, const std::vector<Bits>& held) {
   const ModelShape& shape = view.shape;
   const size_t shards = static_cast<size_t>(shape.layers) * slices_;
   loss_.assign(shards * rungs_, 0);
   io_.assign(shards * rungs_, 0);
-  std::vector<double> per_byte(static_cast<size_t>(rungs_), 0);
-  call_ = kNever;
-  for (int r = 1; r < rungs_; ++r) {
-    const int64_t one = shape.bytes_of({0, 0}, bits_at(r)).n;
-    const double alone = ns(costs.load(bits_at(r), 1, one));
-    const double all = slices_ > 1 ? ns(costs.load(bits_at(r), slices_, one * slices_)) : 2 * alone;
-    const double more = std::max(0.0, all - alone) / (static_cast<double>(one) * std::max(slices_ - 1, 1));
-    per_byte[r] = one > 0 ? more : 0;
-    call_ = std::min(call_, std::max(0.0, alone - per_byte[r] * static_cast<double>(one)));
-  }
   for (int l = 0; l < shape.layers; ++l)
     for (int j = 0; j < slices_; ++j) {
       const ShardId id{static_cast<int16_t>(l), static_cast<int16_t>(j)};
@@ -54,8 +59,8 @@ void ShardMarket::price_loads(const PlanningView& view, TaskCosts& costs, const 
       for (int r = 0; r < rungs_; ++r) {
         const Bits bits = bits_at(r);
         const bool barred = only_held && r > 0 && bits != has;
-        loss_[at(l, j, r)] = barred ? kNever : static_cast<double>(view.accuracy.loss_delta(id, bits).n);
-        if (r > 0 && bits != has) io_[at(l, j, r)] = per_byte[r] * static_cast<double>(shape.bytes_of(id, bits).n);
+        loss_[at(l, j, r)] = barred ? kNever : static_cast<double>(accuracy.loss_delta(id, bits).n);
+        if (r > 0 && bits != has) io_[at(l, j, r)] = per_byte_[r] * static_cast<double>(shape.bytes_of(id, bits).n);
       }
     }
 }

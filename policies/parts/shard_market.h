@@ -32,8 +32,8 @@ class ShardMarket {
  public:
   using LayerTime = std::function<Duration(int width, Bits bits)>;
   // `held`: [L][M] bits that spare a load, absent where none do.
-  ShardMarket(const PlanningView& view, TaskCosts& costs, const LayerTime& layer_time, const std::vector<Bits>& held,
-              MarketRules rules);
+  ShardMarket(const PlanningView& view, const AccuracyModel& accuracy, TaskCosts& costs, const LayerTime& layer_time,
+              const std::vector<Bits>& held, MarketRules rules);
 
   int slices() const { return slices_; }
   const MarketRules& rules() const { return rules_; }
@@ -58,7 +58,8 @@ class ShardMarket {
 
  private:
   size_t at(int layer, int slice, int rung) const { return (static_cast<size_t>(layer) * slices_ + slice) * rungs_ + rung; }
-  void price_loads(const PlanningView& view, TaskCosts& costs, const std::vector<Bits>& held);
+  void price_loads(const PlanningView& view, TaskCosts& costs);
+  void list_choices(const PlanningView& view, const AccuracyModel& accuracy, const std::vector<Bits>& held);
   void share_calls(int layer, double scale, double io_price, double compute_price, uint8_t* row) const;
 
   const int slices_;
@@ -67,6 +68,7 @@ class ShardMarket {
   std::vector<double> loss_, io_;  // [L][M][rungs]
   std::vector<double> compute_;    // [M + 1]
   std::vector<double> decode_;     // [rungs]
+  std::vector<double> per_byte_;   // [rungs]
   double call_ = 0;
   // Of cheapest(): by slice.
   std::vector<double> gain_, best_;
