@@ -114,7 +114,7 @@ class Knapsack final : public Policy {
       if (loss < best.loss) best = {bits, loss};
       return true;
     };
-    if (search.run(settings.rounds, target, judge)) search.repair(target, judge);
+    if (search.run(settings.rounds, target, judge)) search.repair(target, judge, false);
   }
 
   static Bits& at(std::vector<Bits>& bits, const PlanningView& view, ShardId id) {

@@ -82,7 +82,7 @@ void ElasticSearch::search_depth(int depth) {
       search.set_scale(then);
       search.run(kRounds, target, exactly);
     }
-    search.repair(target, exactly);
+    search.repair(target, exactly, memory_binds_);
     first_width_ = search.mean_width();
   }
   searches_.push_back(std::move(search));
@@ -105,7 +105,7 @@ void ElasticSearch::search(const Plan& start) {
       .improve(kSwaps);
 }
 
-// What the process and the request hold beside shards is the replay's knowledge: of one plan, it tells how much.
+// What the process and the request hold beside shards is the replay's knowledge: of the smallest plan, it tells how much.
 void ElasticSearch::count_memory(const Plan& start) {
   const Bytes room = std::min(view_.budgets.memory, view_.platform.memories[0].capacity);
   if (!exact_ || room == kUnlimited) return;
@@ -114,19 +114,14 @@ void ElasticSearch::count_memory(const Plan& start) {
     for (int j = 0; j < view_.shape.slices; ++j)
       most += view_.shape.bytes_of({static_cast<int16_t>(l), static_cast<int16_t>(j)}, choices_.ladder.back()).n;
   if (most <= room.n) return;
-  const Plan bare = assemble(view_, trials_.residency(), choices_.device, start.depth, start.bits);
-  const std::optional<Prediction> known = trials_.replay(bare, view_.budgets.memory);
+  const Size least{choices_.depths.front(), choices_.widths.front()};
+  const std::vector<Bits> bits = resident_bits(view_, trials_.residency(), least, choices_.ladder.front());
+  const Plan smallest = assemble(view_, trials_.residency(), choices_.device, least.depth, bits);
+  const std::optional<Prediction> known = trials_.replay(smallest, kUnlimited);
   if (!known) return;
-  clock_.limit(kUnlimited.n);
-  clock_.latency(stages_of(clock_, start.depth, view_.shape.slices, start.bits));
-  // Where memory made loads wait, the replay's peak is at most the budget; the clock's, without a limit, may be above.
-  int64_t beside = known->peak.n - clock_.peak();
-  for (int i = 0; i < 4; ++i) {
-    clock_.limit(room.n - beside);
-    clock_.latency(stages_of(clock_, start.depth, view_.shape.slices, start.bits));
-    beside = std::max(beside, known->peak.n - clock_.peak());
-  }
-  clock_.limit(room.n - beside);
+  clock_.latency(stages_of(clock_, least.depth, view_.shape.slices, bits));
+  clock_.limit(room.n - (known->peak.n - clock_.peak()));
+  memory_binds_ = true;
 }
 
 std::optional<Plan> ElasticSearch::placed() {

@@ -51,6 +51,7 @@ class ElasticSearch {
   std::vector<int> tried_;
   Draft draft_;
   double first_width_ = 1;
+  bool memory_binds_ = false;  // it may
 };
 
 }  // namespace tessera

@@ -174,7 +174,7 @@ bool PriceSearch::try_at(double factor, double floor, const Judge& judge) {
   return judge(bits(), loss_);
 }
 
-void PriceSearch::repair(const Target& target, const Judge& judge) {
+void PriceSearch::repair(const Target& target, const Judge& judge, bool bytes_bind) {
   constexpr double kCheaper = 0.75, kDearer = 1.5;
   double low = 1, high = 1;  // fits at `high`, not at `low`
   int tries = 0;
@@ -190,7 +190,9 @@ void PriceSearch::repair(const Target& target, const Judge& judge) {
     const double middle = (low + high) / 2;
     (try_at(middle, 0, judge) ? high : low) = middle;
   }
-  set_prices(high, 0);
+  const double least = target();
+  if (bytes_bind) raise_floor(target, judge);
+  if (target() >= least) set_prices(high, 0);
 }
 
 // No price of time makes it fit: bytes are short. All of a request's bytes cost the same, whenever they are loaded.

@@ -40,8 +40,8 @@ class PriceSearch {
   void start_from(const PriceSearch& other);
   // At most `rounds` steps; false where no allocation of this depth can be below the target.
   bool run(int rounds, const Target& target, const Judge& judge);
-  // Raises or lowers all prices together to where allocations just fit.
-  void repair(const Target& target, const Judge& judge);
+  // Raises or lowers all prices together to where allocations just fit; where bytes may bind, also those of IO alone.
+  void repair(const Target& target, const Judge& judge, bool bytes_bind);
 
   double mean_width() const;  // of the last allocation
   void set_scale(double scale) { scale_ = scale; }
