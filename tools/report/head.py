@@ -7,7 +7,7 @@ from collections import Counter
 from typing import Any
 
 from palette import Look
-from results import Results, text
+from results import Results, items, text
 from tables import Cell, Table, contender, quantity, words
 from wording import budget_words, count, ms, plain, size, workload_name
 
@@ -26,11 +26,16 @@ def _span(values: list[Any], shown: Any) -> str:
     return ", ".join(listed)
 
 
+def file_of(value: Any) -> str:
+    """A path, or an object that tells it."""
+    return text(value.get("file")) if isinstance(value, dict) else text(value)
+
+
 def facts(results: Results) -> list[tuple[str, str]]:
     rows, experiment = results.rows, results.experiment
     examples = {int(row.accuracy_examples) for row in rows if row.accuracy_examples}
     measured = sum(row.accuracy is not None for row in rows)
-    data = text(experiment.get("data"))
+    data = file_of(experiment.get("data"))
     listed = [
         ("experiment", text(experiment.get("name"))),
         ("platforms", ", ".join(dict.fromkeys(row.platform for row in rows))),
@@ -57,11 +62,28 @@ def command(results: Results) -> str:
             return given
         if isinstance(given, list) and given:
             return shlex.join(str(part) for part in given)
-    file = text(results.experiment.get("file")) or text(results.experiment.get("source"))
     name = text(results.experiment.get("name"))
-    if not file and name:
-        file = f"configs/experiments/{name}.toml"
-    return f"tessera compare {shlex.quote(file)}" if file else ""
+    return f"tessera compare {shlex.quote(f'configs/experiments/{name}.toml')}" if name else _by_flags(results)
+
+
+def _by_flags(results: Results) -> str:
+    """Of a tournament without a file."""
+    if not results.rows:
+        return ""
+    experiment = results.experiment
+
+    def listed(values: list[Any]) -> str:
+        return ",".join(dict.fromkeys(str(value) for value in values if value not in (None, "")))
+
+    platforms = [file_of(item) for item in items(experiment.get("platforms"))] or [row.platform for row in results.rows]
+    words = ["tessera", "compare", "--policies", listed(results.labels()), "--platforms", listed(platforms)]
+    for flag, values in (("--latencies", [f"{plain(row.latency_ms, 9)}ms" for row in results.rows if row.latency_ms]),
+                         ("--memories", [f"{row.memory_bytes:.0f}B" for row in results.rows if row.memory_bytes]),
+                         ("--data", [file_of(experiment.get("data"))]),
+                         ("--seeds", [f"{row.seed:.0f}" for row in results.rows if row.seed is not None])):
+        if listed(values):
+            words += [flag, listed(values)]
+    return shlex.join(words)
 
 
 def experiment_text(results: Results) -> str:

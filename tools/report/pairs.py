@@ -11,7 +11,7 @@ from palette import INK, MUTED, Look
 from results import Budget, Results, number, text
 from significance import LEVEL, holm, mcnemar, mean
 from tables import Cell, Table, contender, quantity, words
-from wording import arena_words, budget_words, count, file_word, interval, p_value, points
+from wording import arena_words, budget_words, count, file_word, interval, p_value, plain, points
 
 MOST_LISTED = 4000
 MOST_PANELS = 9
@@ -22,6 +22,7 @@ class Pair:
     """a against b under one budget; differences are a less b, in points."""
 
     budget: Budget
+    seed: Optional[float]
     a: str
     b: str
     n: Optional[float]
@@ -46,12 +47,13 @@ def _in_points(item: dict[str, Any], name: str) -> Optional[float]:
     return None if share is None else 100 * share
 
 
-def read_pair(item: dict[str, Any]) -> Optional[Pair]:
+def read_pair(item: dict[str, Any], swept_preload: frozenset[str]) -> Optional[Pair]:
     a, b = text(item.get("a")), text(item.get("b"))
     if not a or not b:
         return None
-    budget = Budget(text(item.get("platform")) or "unnamed platform", text(item.get("workload")), number(item.get("latency_ms")),
-                    number(item.get("memory_bytes")), number(item.get("preload_bytes")))
+    platform = text(item.get("platform")) or "unnamed platform"
+    preload = number(item.get("preload_bytes")) if platform in swept_preload else None
+    budget = Budget(platform, text(item.get("workload")), number(item.get("latency_ms")), number(item.get("memory_bytes")), preload)
     n, only_a, only_b = (number(item.get(name)) for name in ("n", "only_a_right", "only_b_right"))
     p = number(item.get("p_mcnemar"))
     difference = _in_points(item, "difference")
@@ -61,12 +63,12 @@ def read_pair(item: dict[str, Any]) -> Optional[Pair]:
     if p is None and counted:
         p = mcnemar(int(only_a or 0), int(only_b or 0))
     low, high = _in_points(item, "difference_low"), _in_points(item, "difference_high")
-    return Pair(budget, a, b, n, only_a, only_b, p, difference, low, high)
+    return Pair(budget, number(item.get("seed")), a, b, n, only_a, only_b, p, difference, low, high)
 
 
 def read_pairs(results: Results) -> list[Pair]:
     """With p-values corrected over all of them."""
-    found = [pair for pair in map(read_pair, results.pairs) if pair is not None]
+    found = [pair for pair in (read_pair(item, results.swept_preload) for item in results.pairs) if pair is not None]
     for pair, adjusted in zip(found, holm([pair.p for pair in found])):
         pair.adjusted = adjusted
     return found
@@ -80,8 +82,10 @@ def pair_table(pairs: list[Pair], looks: dict[str, Look]) -> Optional[Table]:
     if not pairs:
         return None
     lines = []
+    several_seeds = len({pair.seed for pair in pairs}) > 1
     for pair in pairs[:MOST_LISTED]:
-        lines.append([words(budget_words(pair.budget)), *(_named(label, looks, pair.better == label) for label in (pair.a, pair.b)),
+        where = budget_words(pair.budget) + (f", seed {plain(pair.seed, 9)}" if several_seeds and pair.seed is not None else "")
+        lines.append([words(where), *(_named(label, looks, pair.better == label) for label in (pair.a, pair.b)),
                       quantity(pair.n, count(pair.n)), quantity(pair.only_a, count(pair.only_a)),
                       quantity(pair.only_b, count(pair.only_b)), _difference_cell(pair), words(interval(pair.low, pair.high)),
                       quantity(pair.p, p_value(pair.p)), quantity(pair.adjusted, p_value(pair.adjusted)),

@@ -8,7 +8,7 @@ from matplotlib.lines import Line2D
 
 from drawing import Drawn, legend_below, legend_height, panels
 from palette import INK, MUTED, Look
-from results import Budget, Results, Row
+from results import Budget, Results, Row, items, number, text
 from significance import bootstrap_mean, mean, median
 from tables import Cell, Table, contender, quantity, words
 from wording import NOTHING, arena_words, budget_words, count, percent, plain, points
@@ -65,6 +65,17 @@ def gap_closed(mine: Behind, baseline: Behind) -> Optional[float]:
     return None if distance <= 1e-9 else 1.0 - sum(mine[key] for key in common) / distance
 
 
+def told_gap_closed(results: Results, mine: list[Row]) -> Optional[float]:
+    """As `tessera compare` summed it up, for the rows of one platform, model and workload, or for all of a contender's."""
+    places = {(row.platform, row.model, row.workload) for row in mine}
+    every = len(mine) == sum(row.label == mine[0].label for row in results.rows)
+    for item in items(results.raw.get("summary")):
+        place = tuple(text(item.get(name)) for name in ("platform", "model", "workload"))
+        if item.get("policy") == mine[0].label and (places == {place} or (every and place == ("", "", ""))):
+            return number(item.get("gap_closed"))
+    return None
+
+
 def _summary_row(results: Results, all_mine: list[Row], look: Look, stick: Yardstick,
                  baseline: Optional[Behind]) -> list[Cell]:
     label = all_mine[0].label
@@ -72,7 +83,9 @@ def _summary_row(results: Results, all_mine: list[Row], look: Look, stick: Yards
     low, high = bootstrap_mean(values)
     worst = max((row for row in all_mine if row.feasible and stick.regret(row) is not None), key=lambda row: stick.regret(row) or 0.0,
                 default=None)
-    closed = None if baseline is None else gap_closed(behind(results, all_mine, stick), baseline)
+    closed = told_gap_closed(results, all_mine)
+    if closed is None and baseline is not None:
+        closed = gap_closed(behind(results, all_mine, stick), baseline)
     feasible = sum(row.feasible for row in all_mine)
     errors = sum(bool(row.error) for row in all_mine)
     plan_us = median([row.plan_us for row in all_mine if row.plan_us is not None])

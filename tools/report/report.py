@@ -17,15 +17,11 @@ import json
 import os
 import shlex
 from pathlib import Path
-from typing import Optional
+from typing import Callable, Optional
 
-try:
-    import jinja2  # noqa: F401
-    import matplotlib
-    matplotlib.use("Agg")
-except ImportError as missing:
-    sys.exit(f"report: {missing.name} for {sys.executable} is missing; "
-             "as root run: apt-get install python3-matplotlib python3-jinja2")
+import libraries
+
+libraries.require("report")
 
 import all_rows
 import differences
@@ -155,20 +151,15 @@ def make(arguments: argparse.Namespace) -> str:
     return f"{path}: {len(results.rows)} rows, {drawn} figures in {directory / 'figures'}"
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(prog="report.py", description="Makes report.html and figures/ of a directory that `tessera compare` wrote.")
-    parser.add_argument("directory", metavar="OUT", help="the directory with results.json and plans/")
-    parser.add_argument("--at", action="append", default=[], metavar="platform=P,latency=T,memory=BYTES,...",
-                        help="budgets whose plans are shown (repeatable): platform, workload, latency, memory, preload; e.g. "
-                             "--at platform=sti-board,latency=300ms,memory=8MiB")
-    arguments = parser.parse_args()
+def guarded(program: str, place: str, work: Callable[[], str]) -> int:
+    """Prints what `work` returns, or one line of what went wrong; the exit code."""
     try:
-        print(make(arguments))
+        print(work())
     except ReportError as error:
-        print(f"report: {error}", file=sys.stderr)
+        print(f"{program}: {error}", file=sys.stderr)
         return 2
     except OSError as error:
-        print(f"report: {error.filename or arguments.directory}: {error.strerror or error}; is the disk full, or not yours to write?",
+        print(f"{program}: {error.filename or place}: {error.strerror or error}; is the disk full, or not yours to write?",
               file=sys.stderr)
         return 4
     except KeyboardInterrupt:
@@ -176,9 +167,20 @@ def main() -> int:
     except Exception as error:  # never a stack trace: rows come from anywhere
         if os.environ.get("TESSERA_REPORT_TRACE"):
             raise
-        print(f"report: internal error: {type(error).__name__}: {error}; TESSERA_REPORT_TRACE=1 shows where", file=sys.stderr)
+        print(f"{program}: internal error: {type(error).__name__}: {error}; TESSERA_REPORT_TRACE=1 shows where", file=sys.stderr)
         return 1
     return 0
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="report.py",
+                                     description="Makes report.html and figures/ of a directory that `tessera compare` wrote.")
+    parser.add_argument("directory", metavar="OUT", help="the directory with results.json and plans/")
+    parser.add_argument("--at", action="append", default=[], metavar="platform=P,latency=T,memory=BYTES,...",
+                        help="budgets whose plans are shown (repeatable): platform, workload, latency, memory, preload; e.g. "
+                             "--at platform=sti-board,latency=300ms,memory=8MiB")
+    arguments = parser.parse_args()
+    return guarded("report", arguments.directory, lambda: make(arguments))
 
 
 if __name__ == "__main__":

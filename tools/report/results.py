@@ -282,7 +282,7 @@ def _swept_preload(rows: list[Row]) -> frozenset[str]:
     """A contender with two preload budgets on one platform: the buffer is swept there, and is no setting of its own."""
     seen: dict[tuple[str, str], set[Optional[float]]] = {}
     for row in rows:
-        if "preload" in row.knobs:
+        if number(row.knobs.get("preload")) is not None:  # bytes: the contender's own; "on" and "off" are sti's knob
             continue
         seen.setdefault((row.platform, row.label), set()).add(row.preload_bytes)
     return frozenset(platform for (platform, _), preloads in seen.items() if len(preloads) > 1)
