@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdint>
 #include <string>
 
 namespace tessera {
@@ -11,6 +12,7 @@ namespace {
 constexpr int kFirstRounds = 24;  // of the subgradient at the first depth
 constexpr int kRounds = 12;       // at the others, which start from its prices
 constexpr int kSwaps = 6;
+constexpr size_t kExchanged = 3;  // depths, at most
 
 // The clocks must know what a plan would have to give up where bytes are short.
 MarketRules rules_for(const PlanningView& view, const Choices& choices, const ElasticIdeas& ideas, const Plan& start,
@@ -65,6 +67,7 @@ bool ElasticSearch::keeps_time(int depth, const std::vector<Bits>& bits) {
 bool ElasticSearch::judge(int depth, const std::vector<Bits>& bits) {
   if (!keeps_time(depth, bits)) return false;
   const Micro loss = view_.accuracy.loss(depth, bits);
+  if (loss < drafts_.back().loss) drafts_.back() = {depth, bits, loss};
   if (loss < draft_.loss) draft_ = {depth, bits, loss};
   return true;
 }
@@ -74,9 +77,9 @@ void ElasticSearch::search_depth(int depth) {
   PriceSearch search(*market_, depth, stage_times(view_, clock_, depth, ideas_.slack), scale(depth, first_width_));
   const auto target = [&] { return static_cast<double>(draft_.loss.n) - base; };
   const auto exactly = [&](const std::vector<Bits>& bits, double) { return judge(depth, bits); };
+  drafts_.push_back(depth == draft_.depth ? draft_ : Draft{depth, {}, {INT64_MAX}});
   if (!searches_.empty()) search.start_from(searches_.back());
-  const bool open = search.run(searches_.empty() ? kFirstRounds : kRounds, target, exactly);
-  if (open) {
+  if (search.run(searches_.empty() ? kFirstRounds : kRounds, target, exactly)) {
     const double then = scale(depth, search.mean_width());
     if (then != scale(depth, first_width_)) {
       search.set_scale(then);
@@ -86,23 +89,35 @@ void ElasticSearch::search_depth(int depth) {
     first_width_ = search.mean_width();
   }
   searches_.push_back(std::move(search));
-  tried_.push_back(depth);
+}
+
+// Exchanges in the depths that came nearest, as far as their relaxation leaves hope.
+void ElasticSearch::exchange() {
+  std::vector<size_t> order(drafts_.size());
+  for (size_t i = 0; i < order.size(); ++i) order[i] = i;
+  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return drafts_[a].loss < drafts_[b].loss; });
+  for (size_t i = 0; i < std::min(kExchanged, order.size()); ++i) {
+    Draft& draft = drafts_[order[i]];
+    const PriceSearch& prices = searches_[order[i]];
+    if (draft.bits.empty() || !keeps_time(draft.depth, draft.bits)) continue;
+    const double bound = prices.bound() + static_cast<double>(view_.accuracy.base[static_cast<size_t>(draft.depth) - 1].n);
+    if (i > 0 && bound >= static_cast<double>(draft_.loss.n)) continue;
+    const StageTimes times = stage_times(view_, clock_, draft.depth, ideas_.slack);
+    Exchange(view_, *market_, clock_, times, prices, draft).improve(kSwaps);
+    if (draft.loss < draft_.loss) draft_ = draft;
+  }
 }
 
 void ElasticSearch::search(const Plan& start) {
   searches_.clear();
-  tried_.clear();
+  drafts_.clear();
   draft_ = {start.depth, start.bits, view_.accuracy.loss(start.depth, start.bits)};
   first_width_ = start.width();
   for (auto depth = choices_.depths.rbegin(); depth != choices_.depths.rend(); ++depth) {
     if (!ideas_.joint && *depth != start.depth) continue;
     if (*depth == start.depth || worth_trying(*depth)) search_depth(*depth);
   }
-  if (!exact_ || !keeps_time(draft_.depth, draft_.bits)) return;
-  const auto at = std::find(tried_.begin(), tried_.end(), draft_.depth);
-  Exchange(view_, *market_, clock_, stage_times(view_, clock_, draft_.depth, ideas_.slack),
-           searches_[static_cast<size_t>(at - tried_.begin())], draft_)
-      .improve(kSwaps);
+  if (exact_) exchange();
 }
 
 // What the process and the request hold beside shards is the replay's knowledge: of the smallest plan, it tells how much.
@@ -154,9 +169,9 @@ std::optional<Plan> ElasticSearch::improve(const Plan& start) {
 }
 
 void ElasticSearch::explain(Plan& plan) const {
-  const auto at = std::find(tried_.begin(), tried_.end(), plan.depth);
-  if (at == tried_.end()) return;
-  const PriceSearch& prices = searches_[static_cast<size_t>(at - tried_.begin())];
+  const auto at = std::find_if(drafts_.begin(), drafts_.end(), [&](const Draft& d) { return d.depth == plan.depth; });
+  if (at == drafts_.end()) return;
+  const PriceSearch& prices = searches_[static_cast<size_t>(at - drafts_.begin())];
   plan.explain.clear();
   for (int l = 0; l < plan.depth; ++l) {
     const double per_ms = prices.io_price(l) * 1e6;

@@ -34,6 +34,7 @@ class ElasticSearch {
   bool keeps_time(int depth, const std::vector<Bits>& bits);
   void search(const Plan& start);
   void search_depth(int depth);
+  void exchange();
   void count_memory(const Plan& start);
   std::optional<Plan> placed();
   void explain(Plan& plan) const;
@@ -48,8 +49,8 @@ class ElasticSearch {
   StageClock clock_;
   std::optional<ShardMarket> market_;
   std::vector<PriceSearch> searches_;  // of the depths that were tried
-  std::vector<int> tried_;
-  Draft draft_;
+  std::vector<Draft> drafts_;          // the best of each
+  Draft draft_;                        // of all
   double first_width_ = 1;
   bool memory_binds_ = false;  // it may
 };

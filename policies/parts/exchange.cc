@@ -3,7 +3,7 @@
 
 #include <algorithm>
 #include <limits>
-#include <tuple>
+#include <utility>
 
 namespace tessera {
 namespace {
@@ -94,16 +94,17 @@ bool Exchange::Paths::hold(const Move& move) const {
   return before[at - 1] >= move.compute && slack[at] >= move.compute + move.io && after[at + 1] >= move.io;
 }
 
-void Exchange::add(Move move) {
-  const double price = move.io * prices_.io_price(move.layer) + move.compute * prices_.compute_price(move.layer);
+double Exchange::worth(const Move& move) const {
   constexpr double kLeast = 1e-9;
-  if (move.gain > 0) {
-    move.worth = move.gain / std::max(price, kLeast);
+  const double price = move.io * prices_.io_price(move.layer) + move.compute * prices_.compute_price(move.layer);
+  return move.gain > 0 ? move.gain / std::max(price, kLeast) : -move.gain / std::max(-price, kLeast);
+}
+
+void Exchange::add(const Move& move) {
+  if (move.gain > 0)
     gains_.push_back(move);
-  } else if (move.io < 0 || move.compute < 0) {
-    move.worth = -move.gain / std::max(-price, kLeast);
+  else if (move.io < 0 || move.compute < 0)
     losses_.push_back(move);
-  }
 }
 
 void Exchange::list_shards(int layer) {
@@ -194,17 +195,24 @@ bool Exchange::settle(std::vector<Bits> bits, int first, int second) {
 }
 
 bool Exchange::raise_what_fits() {
-  std::erase_if(gains_, [&](const Move& move) { return !paths_.hold(move); });
-  std::stable_sort(gains_.begin(), gains_.end(), [](const Move& a, const Move& b) { return a.worth > b.worth; });
-  std::vector<bool> touched(static_cast<size_t>(draft_.depth), false);
+  std::vector<std::pair<double, const Move*>> order;
+  for (const Move& move : gains_)
+    if (paths_.hold(move)) order.emplace_back(-worth(move), &move);
+  std::sort(order.begin(), order.end());  // of equal worth as they were listed
+  std::vector<bool> touched(rungs_.size(), false);
+  const auto first_of = [&](const Move& move) {
+    return touched.begin() + static_cast<ptrdiff_t>(move.layer) * market_.slices() + std::max<int>(move.slice, 0);
+  };
   bool any = false;
   int refused = 0;
-  for (const Move& move : gains_) {
-    if (touched[move.layer] || !paths_.hold(move)) continue;
+  for (const auto& [minus_worth, move] : order) {
+    const auto first = first_of(*move), last = first + (move->slice < 0 ? market_.slices() : 1);
+    if (std::find(first, last, true) != last || !paths_.hold(*move)) continue;
     std::vector<Bits> bits = draft_.bits;
-    set_row(move, bits);
-    if (settle(std::move(bits), move.layer, move.layer)) {
-      any = touched[move.layer] = true;
+    set_row(*move, bits);
+    if (settle(std::move(bits), move->layer, move->layer)) {
+      std::fill(first, last, true);
+      any = true;
       refused = 0;
     } else if (++refused == kRefused) {
       break;
@@ -215,17 +223,17 @@ bool Exchange::raise_what_fits() {
 
 // The pair that gains most: one gives time, another takes it.
 bool Exchange::swap_once() {
-  const size_t givers = std::min(kGivers, losses_.size());
-  std::partial_sort(losses_.begin(), losses_.begin() + static_cast<ptrdiff_t>(givers), losses_.end(),
-                    [](const Move& a, const Move& b) {
-                      return std::tie(a.worth, a.layer, a.slice, a.rung) < std::tie(b.worth, b.layer, b.slice, b.rung);
-                    });
+  std::vector<std::pair<double, const Move*>> order;
+  order.reserve(losses_.size());
+  for (const Move& move : losses_) order.emplace_back(worth(move), &move);
+  const size_t givers = std::min(kGivers, order.size());
+  std::partial_sort(order.begin(), order.begin() + static_cast<ptrdiff_t>(givers), order.end());
   const Move* give = nullptr;
   const Move* take = nullptr;
   double best = 0;
   Paths paths;
   for (size_t i = 0; i < givers; ++i) {
-    const Move& giver = losses_[i];
+    const Move& giver = *order[i].second;
     paths.slack = paths_.slack;
     paths.charge(giver);
     for (const Move& taker : gains_) {
@@ -246,13 +254,12 @@ bool Exchange::swap_once() {
 
 void Exchange::improve(int swaps) {
   measure();
-  for (int i = 0; i < swaps; ++i) {
-    list_moves();
-    while (raise_what_fits()) list_moves();
-    list_moves();
-    if (!swap_once()) return;
-  }
   list_moves();
+  for (int i = 0; i < swaps; ++i) {
+    while (raise_what_fits()) list_moves();
+    if (!swap_once()) return;
+    list_moves();
+  }
   raise_what_fits();
 }
 

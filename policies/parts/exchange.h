@@ -35,9 +35,8 @@ class Exchange {
     int16_t slice = -1;  // -1: of the width
     uint8_t rung = 0;
     size_t row = 0;
-    double gain = 0;  // scaled loss that it saves; negative: that it costs
-    double io = 0, compute = 0;
-    double worth = 0;  // |gain| for each unit of price
+    double gain = 0;             // scaled loss that it saves; negative: that it costs
+    double io = 0, compute = 0;  // ns that it takes more
   };
   struct Paths {
     std::vector<double> slack;          // [depth + 2], by path as in PriceSearch
@@ -52,7 +51,8 @@ class Exchange {
   void list_moves();
   void list_shards(int layer);
   void list_widths(int layer);
-  void add(Move move);
+  void add(const Move& move);
+  double worth(const Move& move) const;  // |gain| for each unit of price
   bool raise_what_fits();
   bool swap_once();
   void set_row(const Move& move, std::vector<Bits>& bits) const;

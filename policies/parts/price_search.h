@@ -43,6 +43,8 @@ class PriceSearch {
   // Raises or lowers all prices together to where allocations just fit; where bytes may bind, also those of IO alone.
   void repair(const Target& target, const Judge& judge, bool bytes_bind);
 
+  // The best of the relaxation: about the least loss of the depth at the widths' scale.
+  double bound() const { return best_bound_; }
   double mean_width() const;  // of the last allocation
   void set_scale(double scale) { scale_ = scale; }
   // Prices of layer l as the search left them, millionths of loss a ns.
