@@ -42,7 +42,7 @@ std::vector<Bits> OneDevice::raised(int depth, std::vector<Bits> bits, std::vect
   std::vector<Stage> stages = stages_of(clock_, depth, slices, bits);
   const auto refused = [&](const Raise& raise) {
     Bits& now = bits[static_cast<size_t>(raise.id.layer) * slices + raise.id.slice];
-    if (raise.to == now) return true;
+    if (raise.to <= now) return true;
     const Bits before = std::exchange(now, raise.to);
     Stage& stage = stages[raise.id.layer];
     const Stage old =
