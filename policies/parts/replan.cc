@@ -8,7 +8,7 @@ namespace tessera {
 namespace {
 
 constexpr int64_t kOne = 1'000'000;      // of a pace
-constexpr int64_t kWorst = 2'000'000;    // loads at half the bandwidth: what a request should survive
+constexpr int64_t kWorst = 2'000'000;     // loads at half the bandwidth: what a request should survive
 constexpr int64_t kCareful = 1'050'000;  // raises assume loads this much slower than seen
 constexpr int64_t kLeastGain = 50;       // raise only where 1/50 of the deadline is left
 constexpr double kForgets = 0.5;         // of what was seen, with each load
@@ -49,10 +49,10 @@ void Replanner::on_event(const Event& event, PlanEditor& editor) {
   // What was seen over the whole request steadies what was seen last.
   const Pace whole = editor.pace();
   const Pace pace{(scaled(loads_) + whole.loads) / 2, (scaled(computes_) + whole.computes) / 2};
-  Revision(editor, event.budgets, pace).make();
+  InFlight(editor, event.budgets, pace).make();
 }
 
-Revision::Revision(PlanEditor& editor, const Budgets& budgets, const Pace& pace)
+InFlight::InFlight(PlanEditor& editor, const Budgets& budgets, const Pace& pace)
     : editor_(editor),
       view_(editor.view()),
       budgets_(budgets),
@@ -60,13 +60,13 @@ Revision::Revision(PlanEditor& editor, const Budgets& budgets, const Pace& pace)
       plan_(editor.plan()),
       pending_(editor.pending()) {}
 
-bool Revision::fits(const Edits& edits, const Pace& pace) const {
+bool InFlight::fits(const Edits& edits, const Pace& pace) const {
   const Result<Forecast> forecast = editor_.forecast(edits, plan_.quantile, pace);
   return forecast.ok() && forecast->end <= budgets_.latency && forecast->peak <= budgets_.memory;
 }
 
 // Whether the deadline can still be kept after the next load, however slow (within kWorst), by lowering all that follows.
-bool Revision::recovers(const Edits& edits) const {
+bool InFlight::recovers(const Edits& edits) const {
   if (!can_recover_) return true;
   Edits worst = floor_after_first();
   const PendingLoad& next = pending_.front();
@@ -77,7 +77,7 @@ bool Revision::recovers(const Edits& edits) const {
   return forecast.ok() && forecast->end <= budgets_.latency;
 }
 
-Revision::Edits Revision::floor_after_first() const {
+InFlight::Edits InFlight::floor_after_first() const {
   Edits out;
   if (view_.bits) return out;
   const Bits lowest = view_.shape.bitwidths.front();
@@ -87,7 +87,7 @@ Revision::Edits Revision::floor_after_first() const {
   return out;
 }
 
-void Revision::make() {
+void InFlight::make() {
   if (pending_.empty() || budgets_.latency == kForever) return;
   Edits least = floor_after_first();
   if (!view_.bits)
@@ -103,7 +103,7 @@ void Revision::make() {
 }
 
 // Each rung down (or up) of each pending shard; the least loss for each byte that is saved (the most for each more) first.
-std::vector<Revision::Step> Revision::steps(bool up) const {
+std::vector<InFlight::Step> InFlight::steps(bool up) const {
   std::vector<Step> out;
   if (view_.bits) return out;
   std::vector<Bits> ladder = view_.shape.bitwidths;
@@ -132,13 +132,13 @@ std::vector<Revision::Step> Revision::steps(bool up) const {
   return out;
 }
 
-Revision::Edits Revision::first(const std::vector<Step>& steps, size_t count) const {
+InFlight::Edits InFlight::first(const std::vector<Step>& steps, size_t count) const {
   Edits out;
   for (size_t i = 0; i < count; ++i) set(out, steps[i].edit);
   return out;
 }
 
-void Revision::lower() {
+void InFlight::lower() {
   const std::vector<Step> all = steps(false);
   size_t low = 0, high = all.size();  // too few, enough
   Edits edits = first(all, high);
@@ -165,7 +165,7 @@ void Revision::lower() {
 }
 
 // What was lowered after the stage that binds need not have been: layer by layer, the last first.
-void Revision::spare_layers(Edits& edits) const {
+void InFlight::spare_layers(Edits& edits) const {
   for (size_t i = pending_.size(); i-- > 0 && edits.size() > 1;) {
     Edits without = edits;
     std::erase_if(without, [&](const ShardEdit& e) { return e.shard.layer == pending_[i].layer; });
@@ -174,7 +174,7 @@ void Revision::spare_layers(Edits& edits) const {
 }
 
 // One layer to its next legal width: the `step`-th from the end that all lies in pending loads.
-Revision::Edits Revision::narrowed(Edits edits, int step) const {
+InFlight::Edits InFlight::narrowed(Edits edits, int step) const {
   if (view_.width) return edits;
   std::vector<SliceMask> loose(static_cast<size_t>(plan_.depth), 0);
   for (const PendingLoad& load : pending_) loose[load.layer] |= load.slices;
@@ -202,7 +202,7 @@ Revision::Edits Revision::narrowed(Edits edits, int step) const {
   return edits;
 }
 
-void Revision::raise() {
+void InFlight::raise() {
   const Pace careful{pace_.loads * kCareful / kOne, pace_.computes};
   const Result<Forecast> now = editor_.forecast({}, plan_.quantile, careful);
   if (!now.ok() || (budgets_.latency - now->end).ns * kLeastGain < budgets_.latency.ns) return;
@@ -220,6 +220,6 @@ void Revision::raise() {
     if (commit(first(all, low), "loads are faster than planned, or the budget grew")) return;
 }
 
-bool Revision::commit(const Edits& edits, const char* why) { return !edits.empty() && editor_.revise(edits, why).ok(); }
+bool InFlight::commit(const Edits& edits, const char* why) { return !edits.empty() && editor_.revise(edits, why).ok(); }
 
 }  // namespace tessera

@@ -27,9 +27,9 @@ class Replanner {
 };
 
 // One revision of one moment. Everything by forecasts of the editor; edits are tried in order of worth, by bisection.
-class Revision {
+class InFlight {
  public:
-  Revision(PlanEditor& editor, const Budgets& budgets, const Pace& pace);
+  InFlight(PlanEditor& editor, const Budgets& budgets, const Pace& pace);
   void make();
 
  private:
