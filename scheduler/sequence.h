@@ -25,8 +25,8 @@
 
 namespace tessera {
 
-// What serves one app: by index of Workload::apps. Borrowed; each session was opened on the same machine, in virtual time,
-// and is used for nothing else meanwhile.
+// What serves one app: by index of Workload::apps. Borrowed; the sessions were opened in virtual time on one platform (costs
+// are by shape, so that each has a Machine of its own; their `simulation` is one), and serve nobody else meanwhile.
 struct SequenceModel {
   Session* session = nullptr;
   // As app_options() gives them. Not used: budgets.memory, which is shared; best_effort, which is the workload's; starts_at

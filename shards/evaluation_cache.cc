@@ -2,9 +2,13 @@
 #include "shards/evaluation_cache.h"
 
 #include <cerrno>
-#include <cmath>
+#include <cstdint>
 #include <filesystem>
+#include <random>
 #include <system_error>
+#include <type_traits>
+#include <utility>
+#include <vector>
 
 #include <fcntl.h>
 #include <nlohmann/json.hpp>
@@ -22,6 +26,7 @@ namespace fs = std::filesystem;
 using Json = nlohmann::json;
 
 constexpr int64_t kLargest = int64_t{64} << 20;  // a million sentences
+constexpr double kLargestMargin = 1e30;
 constexpr const char* kFormat = "tessera evaluation 1";
 
 // Over what the file says, in the form that it is used in.
@@ -36,11 +41,17 @@ Evaluation nothing(size_t sentences) {
   return {std::vector<int16_t>(sentences, int16_t{-1}), std::vector<float>(sentences, 0.0f)};
 }
 
-// Whether a list of numbers is as long as it should be.
-bool numbers(const Json& json, const char* name, size_t count) {
-  if (!json.contains(name) || !json[name].is_array() || json[name].size() != count) return false;
-  for (const Json& value : json[name])
-    if (!value.is_number()) return false;
+// A list of as many numbers as `to` holds, from `least` to `most`; whole ones where T is whole.
+template <typename T>
+bool read_list(const Json& json, const char* name, double least, double most, std::vector<T>& to) {
+  if (!json.contains(name) || !json[name].is_array() || json[name].size() != to.size()) return false;
+  size_t at = 0;
+  for (const Json& value : json[name]) {
+    if (std::is_integral_v<T> ? !value.is_number_integer() : !value.is_number()) return false;
+    const double number = value.get<double>();
+    if (!(number >= least && number <= most)) return false;
+    to[at++] = static_cast<T>(number);
+  }
   return true;
 }
 
@@ -72,13 +83,12 @@ Evaluation EvaluationCache::load(const std::string& key) const {
   if (!bytes.ok()) return none;
   const Json json = parse_json({reinterpret_cast<const char*>(bytes->data()), bytes->size()});
   if (!json.is_object() || !json.contains("format") || json["format"] != kFormat || !json.contains("key") ||
-      json["key"] != key || !numbers(json, "labels", sentences_) || !numbers(json, "margins", sentences_))
+      json["key"] != key)
     return none;
-  Evaluation found = nothing(sentences_);
-  for (size_t s = 0; s < sentences_; ++s) {
-    found.labels[s] = json["labels"][s].get<int16_t>();
-    found.margins[s] = json["margins"][s].get<float>();
-  }
+  Evaluation found = none;
+  if (!read_list(json, "labels", -1, INT16_MAX, found.labels) ||
+      !read_list(json, "margins", 0, kLargestMargin, found.margins))
+    return none;
   return json.contains("digest") && json["digest"] == digest_of(key, found) ? found : none;
 }
 
@@ -87,8 +97,9 @@ void EvaluationCache::save(const std::string& key, const Evaluation& evaluation)
   Evaluation all = evaluation;
   merge(load(key), all);
   const std::string file = path(key);
-  const std::string temporary = file + "." + std::to_string(::getpid()) + "-" +
-                                std::to_string(reinterpret_cast<uintptr_t>(this)) + "-" + std::to_string(++written_);
+  // Of no other process, on this or another machine that shares the folder.
+  const std::string temporary = file + "." + std::to_string(::getpid()) + "-" + std::to_string(std::random_device()()) +
+                                "-" + std::to_string(++written_);
   const Json json = {
       {"format", kFormat}, {"key", key}, {"labels", all.labels}, {"margins", all.margins}, {"digest", digest_of(key, all)}};
   const std::string text = json.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";

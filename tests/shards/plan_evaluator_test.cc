@@ -161,8 +161,10 @@ TEST_F(PlanAccuracy, ADamagedFileIsMeasuredAnewAndMended) {
   const size_t label = whole.find("\"labels\":[") + 10;
   std::string flipped = whole;
   flipped[label] = whole[label] == '0' ? '1' : '0';
-  for (const std::string& damaged : {std::string(), whole.substr(0, whole.size() / 2), flipped, std::string(100'000, '['),
-                                     std::string("{\"key\":1}"), std::string("\0\xff", 2)}) {
+  const auto with_label = [&](const std::string& text) { return whole.substr(0, label) + text + whole.substr(label + 1); };
+  for (const std::string& damaged :
+       {std::string(), whole.substr(0, whole.size() / 2), flipped, std::string(100'000, '['), std::string("{\"key\":1}"),
+        std::string("\0\xff", 2), with_label("1e300"), with_label("99999"), with_label("null"), with_label("-2")}) {
     spill(file, damaged);
     const auto evaluator = open();
     EXPECT_EQ(measure(*evaluator, plan).labels, right.labels);
