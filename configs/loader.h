@@ -5,6 +5,7 @@
 
 #include "framework/model_shape.h"
 #include "framework/result.h"
+#include "scheduler/experiment.h"
 #include "scheduler/session.h"
 #include "scheduler/workload.h"
 
@@ -22,5 +23,15 @@ Result<Machine> load_platform(const std::string& path, const ModelShape& shape);
 
 // Apps and arrivals (configs/workloads/*.toml), with the recorded times that it names.
 Result<Workload> load_workload(const std::string& path);
+
+// Who competes where (configs/experiments/*.toml). Paths are relative to the file.
+Result<Experiment> load_experiment(const std::string& path);
+// "sti", "std-pipeline(bits=2)", "sti(pass1=lowest,preload=1MiB)": a policy and how it is set; what is neither depth, width,
+// bits, quantile nor preload is a knob.
+Result<Contender> parse_contender(const std::string& text);
+// "8MiB", or "unlimited" (kUnlimited).
+Result<Bytes> parse_budget_bytes(const std::string& text);
+// "host", or a platform's file: called after its stem, without budgets.
+Arena arena_of(const std::string& platform);
 
 }  // namespace tessera

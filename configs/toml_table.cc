@@ -17,6 +17,12 @@ std::string at(const std::string& file, const toml::source_region& where) {
   return file + ":" + std::to_string(where.begin.line) + ": ";
 }
 
+std::string range_text(double least, double most) {
+  std::ostringstream text;
+  text << " must be a number from " << least << " to " << most;
+  return text.str();
+}
+
 }  // namespace
 
 Error TomlTable::error(std::string_view key, const std::string& text) const {
@@ -47,6 +53,27 @@ Result<bool> TomlTable::boolean(std::string_view key, bool fallback) {
   const auto value = table_.get(key)->value_exact<bool>();
   if (!value) return error(key, std::string(key) + " must be true or false, without quotes");
   return *value;
+}
+
+Result<double> TomlTable::number(std::string_view key, double least, double most, double fallback) {
+  if (!has(key)) return fallback;
+  const auto value = table_.get(key)->value<double>();
+  if (!value || !(*value >= least && *value <= most)) return error(key, std::string(key) + range_text(least, most));
+  return *value;
+}
+
+Result<std::vector<double>> TomlTable::numbers(std::string_view key, double least, double most) {
+  std::vector<double> values;
+  if (!has(key)) return values;
+  const toml::array* list = table_.get(key)->as_array();
+  if (list == nullptr || list->empty()) return error(key, std::string(key) + " must be a list of numbers");
+  for (const toml::node& node : *list) {
+    const auto value = node.value<double>();
+    if (!value || !(*value >= least && *value <= most))
+      return Error{ErrorCode::kInvalid, at(file_, node.source()) + std::string(key) + ": each" + range_text(least, most)};
+    values.push_back(*value);
+  }
+  return values;
 }
 
 Result<std::vector<int64_t>> TomlTable::integers(std::string_view key, int64_t least, int64_t most) {

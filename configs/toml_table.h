@@ -31,6 +31,8 @@ class TomlTable {
   Result<std::string> text(std::string_view key);
   Result<int64_t> integer(std::string_view key, int64_t least, int64_t most);
   Result<bool> boolean(std::string_view key, bool fallback);
+  Result<double> number(std::string_view key, double least, double most, double fallback);  // whole or not
+  Result<std::vector<double>> numbers(std::string_view key, double least, double most);     // empty where absent
   Result<std::vector<int64_t>> integers(std::string_view key, int64_t least, int64_t most);
   Result<std::vector<std::string>> texts(std::string_view key);
   // Quantities with units; `fallback` where the key is absent.

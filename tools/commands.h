@@ -22,6 +22,7 @@ struct Command {
 int run_command(int argc, const char* const* argv);
 int plan_command(int argc, const char* const* argv);
 int eval_command(int argc, const char* const* argv);
+int compare_command(int argc, const char* const* argv);
 int shard_command(int argc, const char* const* argv);
 int verify_command(int argc, const char* const* argv);
 int profile_command(int argc, const char* const* argv);

@@ -24,6 +24,7 @@ constexpr Command kCommands[] = {
     {"run", "answers texts under a latency and a memory budget", run_command},
     {"plan", "like run, without running: the plan and its timeline", plan_command},
     {"eval", "accuracy and latency distribution over a data set", eval_command},
+    {"compare", "lets policies compete under equal budgets, on many machines", compare_command},
     {"shard", "imports a Hugging Face folder into a sharded store", shard_command, false},
     {"verify", "reads and checks every byte of a store", verify_command, false},
     {"profile", "measures how depth, width and bits change accuracy, into the store", profile_command},

@@ -1,0 +1,61 @@
+// Keeps the results' folder of `tessera compare` (docs/compare.md): rows as they are done, so that a second run goes on.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "scheduler/experiment.h"
+#include "tools/commands.h"
+
+namespace tessera {
+
+// All that an experiment is, with the digests of what it names: told in results.json, and held against a folder's own.
+Json experiment_json(const Experiment& experiment, const Ingredients& ingredients);
+
+// Rows by cell id.
+using RowMap = std::map<std::string, Json>;
+
+class ResultsFolder {
+ public:
+  // Makes the folder or goes on in it. kInvalid where another process works in it, or where it holds another experiment's
+  // rows and `update` is not set: says what differs. With `update` those rows stay in the file and are left out.
+  static Result<std::unique_ptr<ResultsFolder>> open(const std::string& path, const Json& experiment, bool update);
+  ~ResultsFolder();
+  ResultsFolder(const ResultsFolder&) = delete;
+  ResultsFolder& operator=(const ResultsFolder&) = delete;
+
+  const std::string& path() const { return path_; }
+  std::string plan_path(const std::string& hash) const { return path_ + "/plans/" + hash + ".json"; }
+  // What was there when it was opened.
+  const RowMap& rows() const { return rows_; }
+  // At once in the file, whole.
+  Status append(const Json& row);
+  // What was measured (tools/compare_accuracy.h), a line a plan.
+  std::string answers_path() const { return path_ + "/answers.jsonl"; }
+  Status append_answer(const std::string& line);
+  // All rows anew, then results.csv and, last, results.json.
+  Status finish(const std::vector<Json>& rows, const Json& document);
+
+ private:
+  explicit ResultsFolder(std::string path) : path_(std::move(path)) {}
+  Status take_lock();
+  Status read_rows();
+  Status open_files();
+  std::string path_;
+  int lock_ = -1, rows_fd_ = -1, answers_fd_ = -1;
+  RowMap rows_;
+};
+
+// Rows of a folder that is not open: for merging. kData names the file.
+Result<RowMap> read_rows_of(const std::string& folder);
+Result<Json> read_json(const std::string& path);
+// What of two descriptions differs, by name: "policies, seeds".
+std::string difference(const Json& before, const Json& now);
+// One line a row under a line of names.
+std::string csv_of(const std::vector<Json>& rows);
+// Without what only later steps need.
+Json public_row(const Json& row);
+
+}  // namespace tessera

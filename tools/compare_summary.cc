@@ -1,0 +1,197 @@
+// Adds up what rows say.
+#include "tools/compare_summary.h"
+
+#include <algorithm>
+#include <map>
+#include <numeric>
+#include <optional>
+#include <set>
+
+#include "scheduler/statistics.h"
+#include "tools/eval_metrics.h"
+
+namespace tessera {
+namespace {
+
+constexpr uint64_t kBootstrapSeed = 2;
+
+std::optional<double> number(const Json& row, const char* name) {
+  const auto at = row.find(name);
+  if (at == row.end() || !at->is_number()) return std::nullopt;
+  return at->get<double>();
+}
+
+struct Mean {
+  double sum = 0;
+  int64_t n = 0;
+  void add(std::optional<double> value) {
+    if (!value) return;
+    sum += *value;
+    ++n;
+  }
+  Json json() const { return n == 0 ? Json(nullptr) : Json(sum / static_cast<double>(n)); }
+};
+
+// How good a plan is said to be, higher is better: predicted accuracy; for models without a profile, loss.
+std::optional<double> worth(const Json& row) {
+  if (const auto accuracy = number(row, "accuracy_predicted")) return accuracy;
+  if (const auto loss = number(row, "loss_predicted")) return -*loss;
+  return std::nullopt;
+}
+
+// What one contender's rows of one place add up to.
+struct Sum {
+  int64_t rows = 0, feasible = 0, errors = 0, best = 0, requests = 0, misses = 0;
+  Mean predicted, accuracy, regret, loss, loss_regret, latency, io, peak;
+  std::vector<double> plan_us;
+  // Above the baseline, of this one and of the reference, over the groups where all three answer.
+  double gained = 0, possible = 0;
+  int64_t compared = 0;
+
+  void add(const Json& row) {
+    ++rows;
+    errors += !row["error"].is_null();
+    if (const auto us = number(row, "plan_us")) plan_us.push_back(*us);
+    requests += static_cast<int64_t>(number(row, "requests").value_or(0));
+    misses += static_cast<int64_t>(number(row, "misses").value_or(0));
+    if (!row["feasible"].get<bool>()) return;
+    ++feasible;
+    predicted.add(number(row, "accuracy_predicted"));
+    accuracy.add(number(row, "accuracy"));
+    regret.add(number(row, "regret"));
+    loss.add(number(row, "loss_predicted"));
+    loss_regret.add(number(row, "loss_regret"));
+    latency.add(number(row, "latency_ms_achieved"));
+    io.add(number(row, "io_bytes"));
+    peak.add(number(row, "peak_bytes"));
+  }
+
+  Json json() {
+    return {{"rows", rows},
+            {"feasible", feasible},
+            {"errors", errors},
+            {"best", best},
+            {"accuracy_predicted", predicted.json()},
+            {"accuracy", accuracy.json()},
+            {"regret", regret.json()},
+            {"loss_predicted", loss.json()},
+            {"loss_regret", loss_regret.json()},
+            {"gap_closed", compared > 0 && possible > 1e-9 ? Json(gained / possible) : Json(nullptr)},
+            {"gap_groups", compared},
+            {"requests", requests},
+            {"misses", misses},
+            {"miss_rate", requests > 0 ? Json(static_cast<double>(misses) / static_cast<double>(requests)) : Json(nullptr)},
+            {"latency_ms_achieved", latency.json()},
+            {"io_bytes", io.json()},
+            {"peak_bytes", peak.json()},
+            {"plan_us", plan_us.empty() ? Json(nullptr) : Json(percentile(plan_us, 0.5))}};
+  }
+};
+
+using Place = std::vector<std::string>;  // JSON texts of platform, model, workload; empty: all places
+
+struct Sums {
+  std::vector<std::pair<Place, std::string>> order;
+  std::map<std::pair<Place, std::string>, Sum> sums;
+  Sum& at(const Place& place, const std::string& label) {
+    const auto [found, fresh] = sums.try_emplace({place, label});
+    if (fresh) order.emplace_back(place, label);
+    return found->second;
+  }
+};
+
+Place place_of(const Json& row) { return {row["platform"].dump(), row["model"].dump(), row["workload"].dump()}; }
+
+// One group: who is best, and how much of the way from the baseline to the reference each one goes.
+void judge(const Experiment& experiment, const std::vector<const Json*>& group, Sums& sums) {
+  std::optional<double> best, baseline, reference;
+  for (const Json* row : group) {
+    const auto value = worth(*row);
+    if (!value) continue;
+    best = std::max(best.value_or(*value), *value);
+    if ((*row)["label"] == experiment.baseline) baseline = value;
+    if ((*row)["policy"] == experiment.reference) reference = std::max(reference.value_or(*value), *value);
+  }
+  for (const Json* row : group) {
+    const auto value = worth(*row);
+    if (!value) continue;
+    for (const Place& place : {place_of(*row), Place{}}) {
+      Sum& sum = sums.at(place, (*row)["label"].get<std::string>());
+      sum.best += *value == *best;
+      if (!baseline || !reference) continue;
+      sum.gained += *value - *baseline;
+      sum.possible += *reference - *baseline;
+      ++sum.compared;
+    }
+  }
+}
+
+Json pair_json(const Json& a, const Json& b, const Scores& of_a, const Scores& of_b) {
+  int64_t only_a = 0, only_b = 0;
+  std::vector<double> difference(of_a.size());
+  for (size_t i = 0; i < of_a.size(); ++i) {
+    difference[i] = of_a[i] - of_b[i];
+    only_a += of_a[i] >= 0.5 && of_b[i] < 0.5;
+    only_b += of_b[i] >= 0.5 && of_a[i] < 0.5;
+  }
+  const bool equal = std::all_of(difference.begin(), difference.end(), [](double d) { return d == 0; });
+  const Interval interval = equal ? Interval{} : bootstrap_mean(difference, kBootstrapSeed);
+  const double mean =
+      std::accumulate(difference.begin(), difference.end(), 0.0) / static_cast<double>(std::max<size_t>(1, of_a.size()));
+  return {{"platform", a["platform"]},
+          {"workload", a["workload"]},
+          {"latency_ms", a["latency_ms"]},
+          {"memory_bytes", a["memory_bytes"]},
+          {"preload_bytes", a["preload_bytes"]},
+          {"seed", a["seed"]},
+          {"a", a["label"]},
+          {"b", b["label"]},
+          {"n", of_a.size()},
+          {"only_a_right", only_a},
+          {"only_b_right", only_b},
+          {"p_mcnemar", mcnemar_exact(only_a, only_b)},
+          {"difference", mean},
+          {"difference_low", interval.low},
+          {"difference_high", interval.high}};
+}
+
+}  // namespace
+
+Json summary_json(const Experiment& experiment, const std::vector<Cell>& cells, const std::vector<Json>& rows) {
+  Sums sums;
+  std::map<size_t, std::vector<const Json*>> groups;
+  for (size_t i = 0; i < rows.size(); ++i) {
+    const Json& row = rows[i];
+    for (const Place& place : {place_of(row), Place{}}) sums.at(place, row["label"].get<std::string>()).add(row);
+    groups[cells[i].group].push_back(&row);
+  }
+  for (const auto& [key, group] : groups) judge(experiment, group, sums);
+  std::stable_sort(sums.order.begin(), sums.order.end(),
+                   [](const auto& a, const auto& b) { return a.first.empty() < b.first.empty(); });
+  Json list = Json::array();
+  for (const auto& [place, label] : sums.order) {
+    Json one = {{"platform", place.empty() ? Json(nullptr) : Json::parse(place[0])},
+                {"model", place.empty() ? Json(nullptr) : Json::parse(place[1])},
+                {"workload", place.empty() ? Json(nullptr) : Json::parse(place[2])},
+                {"policy", label}};
+    one.update(sums.at(place, label).json());
+    list.push_back(std::move(one));
+  }
+  return list;
+}
+
+Json pairs_json(const std::vector<Cell>& cells, const std::vector<Json>& rows, const std::vector<Scores>& scores) {
+  Json list = Json::array();
+  for (size_t first = 0; first < rows.size();) {
+    size_t end = first;
+    while (end < rows.size() && cells[end].group == cells[first].group) ++end;
+    for (size_t a = first; a < end; ++a)
+      for (size_t b = a + 1; b < end; ++b)
+        if (!scores[a].empty() && scores[a].size() == scores[b].size())
+          list.push_back(pair_json(rows[a], rows[b], scores[a], scores[b]));
+    first = end;
+  }
+  return list;
+}
+
+}  // namespace tessera
