@@ -1,10 +1,12 @@
 // Plans a request without running it: the plan, its timeline, the reason of each choice.
 #include <cstdio>
+#include <set>
 
 #include "tools/chrome_trace.h"
 #include "tools/commands.h"
 #include "tools/exit_codes.h"
 #include "tools/opened_session.h"
+#include "tools/plan_questions.h"
 #include "tools/render_json.h"
 #include "tools/render_lanes.h"
 #include "tools/render_run.h"
@@ -23,17 +25,18 @@ struct PlanFlags {
   TextFlags text;
   std::optional<int> tokens;
   std::string trace;
-  bool explain = false;
+  QuestionFlags questions;
 };
 
 void declare(CLI::App& app, PlanFlags& flags) {
   app.footer(
       "Examples: tessera plan \"a gripping film\" --latency 20ms --memory 8MiB --explain\n"
+      "          tessera plan \"a gripping film\" --whatif latency=30ms,memory=16MiB --explain 3.7\n"
       "          tessera plan --shape configs/models/bert-base.toml --platform board.toml --virtual --latency 400ms");
   add_text_flags(app, flags.text);
   app.add_option("--tokens", flags.tokens, "Plan for so many tokens (default 128)")->type_name("N")->check(at_least(1));
   app.add_option("--shape", flags.model.shape, "A model described without weights")->type_name("FILE")->check(not_empty());
-  app.add_flag("--explain", flags.explain, "The reason of each choice");
+  add_question_flags(app, flags.questions);
   app.add_option("--trace", flags.trace, "Write the predicted lanes as Chrome trace JSON")
       ->type_name("FILE")
       ->check(not_empty());
@@ -70,34 +73,40 @@ Result<std::vector<Planned>> requests(const PlanFlags& flags, const OpenedModel&
   return list;
 }
 
-void print_plans(const PlanFlags& flags, const OpenedSession& opened, const RequestOptions& options,
-                 const std::vector<Planned>& list) {
+// What is asked is answered once a plan: requests of one length share it.
+Status print_plans(const OpenedSession& opened, const RequestOptions& options, const Answering& answering,
+                   const std::vector<Planned>& list) {
   const Painter paint(colours_wanted());
   const int columns = terminal_columns();
   std::string text = render_head(opened.model.shape, opened.machine.platform, options.budgets, options.policy,
                                  opened.model.profiled, columns, paint) +
                      lanes_legend(columns, paint) + '\n';
+  std::set<std::string> answered;
   for (const Planned& planned : list) {
-    if (planned.request->infeasible) continue;
-    RunView view;
-    view.text = planned.text.shown();
-    view.tokens = planned.tokens;
-    view.truncated = planned.truncated;
-    view.planned = planned.request.get();
-    view.budgets = options.budgets;
-    view.policy = options.policy;
-    text += render_answer(view, opened.model.shape, opened.machine.platform, columns, paint);
-    text += "  decided in " + to_string(planned.request->planning) + "\n\n";
-    if (!flags.explain) continue;
-    for (const PlanReason& reason : planned.request->plan.explain)
-      text +=
-          "  " + pad(std::to_string(reason.shard.layer) + "." + std::to_string(reason.shard.slice), 7) + reason.text + '\n';
+    const bool fresh = answered.insert(planned.request->id).second;
+    if (!planned.request->infeasible) {
+      RunView view;
+      view.text = planned.text.shown();
+      view.tokens = planned.tokens;
+      view.truncated = planned.truncated;
+      view.planned = planned.request.get();
+      view.budgets = options.budgets;
+      view.policy = options.policy;
+      text += render_answer(view, opened.model.shape, opened.machine.platform, columns, paint);
+      text += "  decided in " + to_string(planned.request->planning) + '\n';
+    }
+    if (fresh) {
+      TESSERA_ASSIGN(const std::string answers, answering.text(*planned.request, planned.tokens, columns, paint));
+      text += answers;
+    }
+    text += '\n';
   }
   std::fputs(text.c_str(), stdout);
+  return {};
 }
 
-Json document(const PlanFlags& flags, const OpenedSession& opened, const RequestOptions& options,
-              const std::vector<Planned>& list) {
+Result<Json> document(const OpenedSession& opened, const RequestOptions& options, const Answering& answering,
+                      const std::vector<Planned>& list) {
   Json json = new_document();
   json["model"] = model_json(opened.model.shape);
   json["policy"] = options.policy;
@@ -109,11 +118,18 @@ Json document(const PlanFlags& flags, const OpenedSession& opened, const Request
   for (const Planned& planned : list) {
     if (planned.request->infeasible) {
       json["feasible"] = false;
-      if (json["nearest"].is_null()) json["nearest"] = nearest_json(*planned.request->infeasible);
+      if (!json["nearest"].is_null()) continue;
+      json["nearest"] = nearest_json(*planned.request->infeasible);
+      if (json["plan"].is_null()) TESSERA_TRY(answering.add(*planned.request, planned.tokens, json));
     } else if (!plans.contains(planned.request->id)) {
-      plans[planned.request->id] = plan_json(*planned.request, opened.model.shape, opened.machine.platform, flags.explain);
-      plans[planned.request->id]["tokens"] = planned.tokens;
-      if (json["plan"].is_null()) json["plan"] = plans[planned.request->id];
+      Json& plan = plans[planned.request->id] =
+          plan_json(*planned.request, opened.model.shape, opened.machine.platform, false);
+      plan["tokens"] = planned.tokens;
+      TESSERA_TRY(answering.add(*planned.request, planned.tokens, plan));
+      if (!json["plan"].is_null()) continue;
+      json["plan"] = plan;
+      for (const char* about : {"whatif", "shadow_prices"})
+        if (plan.contains(about)) json[about] = plan[about];
     }
   }
   json["plans"] = std::move(plans);
@@ -136,16 +152,21 @@ Status write_trace(const std::string& path, const Platform& platform, const std:
 }
 
 Result<int> execute(const PlanFlags& flags) {
+  TESSERA_ASSIGN(const Questions questions, read_questions(flags.questions));
   TESSERA_ASSIGN(const auto opened, open_session(flags.model, flags.machine, flags.request, flags.output, true));
   TESSERA_ASSIGN(std::vector<Planned> list, requests(flags, opened->model));
   const RequestOptions options = request_options(flags.request, flags.output, kDefaultLatency, kDefaultMemory);
   TESSERA_TRY(opened->session->preload(options, list.front().tokens));
   for (Planned& planned : list) { TESSERA_ASSIGN(planned.request, opened->session->plan(options, planned.tokens)); }
   if (!flags.trace.empty()) TESSERA_TRY(write_trace(flags.trace, opened->machine.platform, list));
-  if (flags.output.json)
-    print_json(document(flags, *opened, options, list));
-  else
-    print_plans(flags, *opened, options, list);
+  const Answering answering(*opened, options, questions);
+  for (const Planned& planned : list) TESSERA_TRY(answering.check(*planned.request));
+  if (flags.output.json) {
+    TESSERA_ASSIGN(const Json json, document(*opened, options, answering, list));
+    print_json(json);
+  } else {
+    TESSERA_TRY(print_plans(*opened, options, answering, list));
+  }
   std::fflush(stdout);
   for (const Planned& planned : list) {
     if (!planned.request->infeasible) continue;
@@ -164,7 +185,10 @@ int plan_command(int argc, const char* const* argv) {
       "plan");
   PlanFlags flags;
   declare(app, flags);
-  if (const auto code = parse_flags(app, argc, argv, &flags.text.texts)) return *code;
+  const std::vector<std::string> joined = with_targets_joined(argc, argv);
+  std::vector<const char*> words;
+  for (const std::string& word : joined) words.push_back(word.c_str());
+  if (const auto code = parse_flags(app, static_cast<int>(words.size()), words.data(), &flags.text.texts)) return *code;
   const auto code = execute(flags);
   return code.ok() ? *code : fail("plan", code.error(), flags.output.json);
 }
