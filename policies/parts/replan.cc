@@ -3,13 +3,15 @@
 
 #include <algorithm>
 #include <bit>
+#include <cstdlib>
 
 namespace tessera {
 namespace {
 
 constexpr int64_t kOne = 1'000'000;      // of a pace
-constexpr int64_t kWorst = 2'000'000;     // loads at half the bandwidth: what a request should survive
+constexpr int64_t kWorst = 2'000'000;    // loads at half the bandwidth: what a request should survive
 constexpr int64_t kCareful = 1'050'000;  // raises assume loads this much slower than seen
+constexpr int64_t kNoise = 100;          // a pace within 1/100 is as planned: a machine that shows no swing needs no guard
 constexpr int64_t kLeastGain = 50;       // raise only where 1/50 of the deadline is left
 constexpr double kForgets = 0.5;         // of what was seen, with each load
 
@@ -49,6 +51,8 @@ void Replanner::on_event(const Event& event, PlanEditor& editor) {
   // What was seen over the whole request steadies what was seen last.
   const Pace whole = editor.pace();
   const Pace pace{(scaled(loads_) + whole.loads) / 2, (scaled(computes_) + whole.computes) / 2};
+  swings_ = swings_ || std::abs(pace.loads - kOne) >= kOne / kNoise || std::abs(pace.computes - kOne) >= kOne / kNoise;
+  if (!swings_ && event.kind == Event::Kind::kTaskEnded) return;
   InFlight(editor, event.budgets, pace).make();
 }
 

@@ -24,6 +24,7 @@ class Replanner {
   // How loads of shards and computes went lately against the middle of their estimates: a mean that halves with each load.
   double loads_ = 1, computes_ = 1;
   bool seen_load_ = false;
+  bool swings_ = false;  // something went otherwise than planned in this request
 };
 
 // One revision of one moment. Everything by forecasts of the editor; edits are tried in order of worth, by bisection.
