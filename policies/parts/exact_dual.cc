@@ -3,13 +3,17 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
+#include <numeric>
+#include <tuple>
 
 namespace tessera {
 namespace {
 
 __extension__ typedef __int128 Wide;
 constexpr int kSteps = 140;
-constexpr int kShift = 30;  // multipliers are integers of 2^-30 micro-nats a nanosecond, or a slice
+constexpr int64_t kTableSteps = 3'000;  // of compute time
+constexpr int kShift = 30;              // multipliers are integers of 2^-30 micro-nats a nanosecond, or a slice
 constexpr double kMostMultiplier = 4e18;
 
 // Of options that differ in io and loss only: the lower convex hull. They come by rising loss with falling io.
@@ -134,7 +138,7 @@ Dual DualSolver::solve(const SizeClass& size) {
       step /= 2;
       since_best = 0;
       at = best;
-      if (i + 1 < kSteps) evaluate(size, at, violation);
+      evaluate(size, at, violation);
     }
     // Only what can still be moved counts towards the step's length.
     double norm = 0;
@@ -162,47 +166,125 @@ Dual DualSolver::solve(const SizeClass& size) {
   return exactly(size, best);
 }
 
-// The same in integers: whatever doubles did to the multipliers, the bound holds for what they were rounded to.
+namespace {
+
+// a * price, in 1/1024 micro-nats, rounded down.
+int64_t worth(int64_t price, int64_t a) { return static_cast<int64_t>(Wide{price} * a >> (kShift - 10)); }
+
+}  // namespace
+
+int64_t Dual::compute_rest(int layer, int64_t done) const {
+  const std::vector<int64_t>& table = tables_[static_cast<size_t>(layer)];
+  const int64_t left = time_ - done;
+  return left < 0 ? kNever : table[std::min(static_cast<size_t>(left / step_), table.size() - 1)];
+}
+
+int64_t Dual::priced(int layer, int64_t storage) const {
+  return worth(storage_price_[static_cast<size_t>(layer)], storage - time_);
+}
+
+int64_t Dual::counted(int count) const {
+  return more_ == 0 && fewer_ == 0 ? 0 : worth(more_, count - high_) + worth(fewer_, low_ - count);
+}
+
+// Multipliers are rounded first: what is proven holds for what they were rounded to, whatever doubles did.
 Dual DualSolver::exactly(const SizeClass& size, const Multipliers& at) const {
   const auto fixed = [&](double multiplier, double unit) {
     const double v = multiplier / unit * static_cast<double>(int64_t{1} << kShift);
     return v > 0 ? static_cast<int64_t>(std::min(v, kMostMultiplier)) : int64_t{0};
   };
   const auto depth = static_cast<size_t>(size.depth);
-  const bool has_exit = model_.exit_load[depth].has_value();
-  const int64_t chain = fixed(at.chain, scale_), exit = has_exit ? fixed(at.exit, scale_) : 0,
-                more = size.counts ? fixed(at.more, 1) : 0, fewer = size.counts ? fixed(at.fewer, 1) : 0;
+  const int64_t exit = model_.exit_load[depth] ? fixed(at.exit, scale_) : 0;
   std::vector<int64_t> loads;
-  Wide total = 0;
   for (size_t l = 0; l < depth; ++l) loads.push_back(fixed(at.loads[l], scale_));
-  const Wide most = Wide{model_.latency} - model_.exit;
-  for (const int64_t load : loads) total += load * (Wide{model_.rows} - most);
-  total += chain * (Wide{model_.rows} + model_.embed - most);
-  if (has_exit) total += exit * (Wide{model_.rows} + *model_.exit_load[depth] - most);
-  total += Wide{fewer} * size.low - Wide{more} * size.high;
-
   Dual out;
-  out.reduced.resize(depth);
-  std::vector<Wide> io(depth), values;
-  Wide after = exit, before = chain;
-  for (size_t l = depth; l-- > 0;) io[l] = after += loads[l];
-  for (size_t l = 0; l < depth; ++l) {
-    values.clear();
-    for (const LayerOption& o : model_.layers[l].options())
-      values.push_back((Wide{o.loss} << kShift) + io[l] * o.io + before * o.compute + Wide{loads[l]} * o.tail +
-                       (Wide{more} - fewer) * o.count);
-    before += loads[l];
-    if (values.empty()) return {INT64_MAX / 4, INT64_MAX / 4, {}};
-    const Wide least = *std::min_element(values.begin(), values.end());
-    total += least;
-    out.reduced[l].reserve(values.size());
-    for (const Wide& v : values)
-      out.reduced[l].push_back(static_cast<int64_t>(std::min<Wide>((v - least) * kReducedUnit >> kShift, INT64_MAX / 1024)));
+  out.time_ = model_.latency - model_.exit;
+  out.low_ = size.low;
+  out.high_ = size.high;
+  if (size.counts) {
+    out.more_ = fixed(at.more, 1);
+    out.fewer_ = fixed(at.fewer, 1);
   }
-  const Wide bound = (total + (Wide{1} << kShift) - 1) >> kShift;  // sums are whole micro-nats
-  out.bound = static_cast<int64_t>(std::clamp<Wide>(bound, -(Wide{1} << 60), Wide{1} << 60));
-  out.potential = static_cast<int64_t>(std::clamp<Wide>(total * kReducedUnit >> kShift, -(Wide{1} << 60), Wide{1} << 60));
+  out.storage_price_.assign(depth + 1, exit);
+  for (size_t l = depth; l-- > 0;) out.storage_price_[l] = out.storage_price_[l + 1] + loads[l];
+  for (int l = 0; l < size.depth; ++l) group(out, l);
+  tabulate(out, size, loads, exit);
+  const int64_t least = out.rest(0, model_.rows, model_.rows + model_.embed, 0);
+  out.bound = least >= Dual::kNever ? Dual::kNever : (least + Dual::kUnit - 1) >> 10;
   return out;
+}
+
+void DualSolver::group(Dual& dual, int layer) const {
+  std::map<std::tuple<int64_t, int64_t, int>, Dual::Group> groups;
+  const std::vector<LayerOption>& options = model_.layers[static_cast<size_t>(layer)].options();
+  for (size_t i = 0; i < options.size(); ++i) {
+    const LayerOption& o = options[i];
+    Dual::Group& group = groups[{o.compute, o.tail, o.count}];
+    group.compute = o.compute;
+    group.tail = o.tail;
+    group.count = o.count;
+    group.by_price.emplace_back(o.loss * Dual::kUnit + worth(dual.storage_price_[static_cast<size_t>(layer) + 1], o.io),
+                                static_cast<uint32_t>(i));
+  }
+  dual.groups.emplace_back();
+  for (auto& [key, group] : groups) {
+    std::sort(group.by_price.begin(), group.by_price.end());
+    dual.groups.back().push_back(std::move(group));
+  }
+}
+
+// For each layer l, a knapsack over the layers from it on: the least priced loss in so many steps of compute time. Compute
+// times are rounded down to steps, so the tables are never above what is true. O(depth^2 * groups * steps).
+void DualSolver::tabulate(Dual& dual, const SizeClass& size, const std::vector<int64_t>& loads, int64_t exit) const {
+  struct Item {
+    int64_t compute = 0, value = 0;
+  };
+  const auto depth = static_cast<size_t>(size.depth);
+  std::vector<std::vector<Item>> items(depth);
+  int64_t divisor = 0, slowest = 0;
+  for (size_t j = 0; j < depth; ++j) {
+    int64_t most = 0;
+    for (const Dual::Group& group : dual.groups[j]) {
+      int64_t least = Dual::kNever;
+      for (const auto& [price, option] : group.by_price) {
+        const LayerOption& o = model_.layers[j].options()[option];
+        least = std::min(least, o.loss * Dual::kUnit + worth(dual.storage_price_[j], o.io));
+      }
+      least += worth(loads[j], group.tail) + worth(dual.more_ - dual.fewer_, group.count);
+      items[j].push_back({group.compute, least});
+      divisor = std::gcd(divisor, group.compute);
+      most = std::max(most, group.compute);
+    }
+    slowest += most;
+    // Sorted by compute, an item that is no cheaper than one before it is never taken.
+    size_t kept = 0;
+    for (const Item& item : items[j])
+      if (kept == 0 || item.value < items[j][kept - 1].value) items[j][kept++] = item;
+    items[j].resize(kept);
+  }
+  const int64_t room = std::clamp<int64_t>(dual.time_, 0, slowest);
+  const int64_t even = room / kTableSteps + 1;
+  dual.step_ = divisor > 0 && room / divisor <= kTableSteps ? divisor : even;
+  const auto steps = static_cast<size_t>(room / dual.step_) + 1;
+  const int64_t head = exit > 0 ? worth(exit, *model_.exit_load[depth]) : 0;
+  dual.tables_.assign(depth + 1, std::vector<int64_t>(steps, head));
+  std::vector<int64_t> next(steps);
+  for (size_t l = 0; l < depth; ++l) {
+    std::vector<int64_t>& table = dual.tables_[l];
+    int64_t before = 0;  // price of a layer's compute by the constraints of layers l..j-1
+    for (size_t j = l; j + 1 < depth; ++j) before += loads[j];
+    for (size_t j = depth; j-- > l;) {
+      std::fill(next.begin(), next.end(), Dual::kNever);
+      for (const Item& item : items[j]) {
+        const auto takes = static_cast<size_t>(item.compute / dual.step_);
+        const int64_t value = item.value + worth(before, item.compute);
+        for (size_t b = takes; b < steps; ++b) next[b] = std::min(next[b], table[b - takes] + value);
+      }
+      std::swap(table, next);
+      if (j > l) before -= loads[j - 1];
+    }
+    for (int64_t& least : table) least = least > Dual::kNever / 2 ? Dual::kNever : least;
+  }
 }
 
 }  // namespace tessera

@@ -13,17 +13,43 @@
 
 namespace tessera {
 
-// Of one size class.
-struct Dual {
-  // In micro-nats: no choice of options within the budgets has a smaller sum of losses.
-  int64_t bound = 0;
-  // The same in 1/1024 micro-nats, rounded down: what reduced values add to.
-  int64_t potential = 0;
-  // [layer][option]: by how much, in 1/1024 micro-nats, choosing it raises the bound; at least 0, rounded down.
-  std::vector<std::vector<int64_t>> reduced;
-};
+// Of one size class: multipliers, and what they prove of every partial plan. Losses in 1/1024 micro-nats, rounded down.
+//
+// What is still to be chosen from layer l on, with storage free at a and layer l - 1 done at f, adds at least
+//   price of storage * (a - T') + least over the rest of [ loss + price of io, compute, tail ] with sum of compute <= T' - f
+// where only constraints of layers from l on are priced; the sum of compute is kept as it is, in steps rounded down.
+class Dual {
+ public:
+  static constexpr int64_t kUnit = 1024;
+  static constexpr int64_t kNever = INT64_MAX / 4;
+  // Options of a layer that differ in io and loss (and bytes) only, by rising loss + price of storage after the layer.
+  struct Group {
+    int64_t compute = 0, tail = 0;
+    int count = 0;
+    std::vector<std::pair<int64_t, uint32_t>> by_price;  // (that sum, option)
+  };
 
-inline constexpr int64_t kReducedUnit = 1024;
+  // kNever where the rest cannot be computed in time.
+  int64_t rest(int layer, int64_t storage, int64_t done, int count) const {
+    const int64_t most = tables_[static_cast<size_t>(layer)].empty() ? kNever : compute_rest(layer, done);
+    return most >= kNever ? kNever : most + priced(layer, storage) + counted(count);
+  }
+  // Parts of it.
+  int64_t compute_rest(int layer, int64_t done) const;
+  int64_t priced(int layer, int64_t storage) const;  // negative: storage has time left
+  int64_t counted(int count) const;
+  // Of the whole plan's sum of losses, in whole micro-nats, rounded up.
+  int64_t bound = 0;
+  std::vector<std::vector<Group>> groups;  // [layer]
+
+ private:
+  friend class DualSolver;
+  int64_t time_ = 0, step_ = 1;         // T', and of the tables
+  std::vector<int64_t> storage_price_;  // [depth + 1]: of storage before the layer, in 2^-30 micro-nats a ns
+  int64_t more_ = 0, fewer_ = 0;        // 2^-30 micro-nats a slice
+  int low_ = 0, high_ = 0;
+  std::vector<std::vector<int64_t>> tables_;  // [depth + 1][steps of compute time left]
+};
 
 class DualSolver {
  public:
@@ -47,6 +73,8 @@ class DualSolver {
   static std::vector<Prices> prices(const SizeClass& size, const Multipliers& at);
   double evaluate(const SizeClass& size, const Multipliers& at, Multipliers& violation) const;
   Dual exactly(const SizeClass& size, const Multipliers& at) const;
+  void group(Dual& dual, int layer) const;
+  void tabulate(Dual& dual, const SizeClass& size, const std::vector<int64_t>& loads, int64_t exit) const;
 
   const ExactModel& model_;
   std::vector<std::vector<Point>> hulls_;  // [layer]: options that can be the cheapest at some prices

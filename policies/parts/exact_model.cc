@@ -99,7 +99,7 @@ std::optional<int64_t> ExactModel::forced_after(int depth, int64_t bytes_before,
   if (most == INT64_MAX) return 0;
   if (option.bytes > most || bytes_before + option.held > most) return std::nullopt;
   const int64_t excess = bytes_before + option.bytes - most;
-  return excess <= 0 ? 0 : static_cast<int64_t>(Wide{excess} * ps_per_byte / 1000);
+  return excess <= 0 || !one_device ? 0 : static_cast<int64_t>(Wide{excess} * ps_per_byte / 1000);
 }
 
 // A plan without a pipeline holds, at its peak, all that it loads: what else it holds is the overhead, the exit head of its
@@ -138,6 +138,7 @@ std::vector<int64_t> least_overheads(const PlanningView& view, const Residency& 
 std::optional<ExactModel> exact_model(const PlanningView& view, const Residency& residency, const AccuracyModel& accuracy,
                                       const Choices& choices, ExactTimes& times) {
   ExactModel out;
+  out.one_device = times.one_device();
   out.rows = times.rows();
   out.rows_bytes = times.rows_bytes();
   out.embed = times.embed();

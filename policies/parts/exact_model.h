@@ -1,6 +1,6 @@
 // The relaxed planning problem of docs/planning.md: what every plan must keep to, whatever its order of loads and placement.
 //
-//   a(k) = a(k-1) + io(k)                               when the loads of layers 0..k have ended, at the earliest
+//   a(k) = a(k-1) + io(k)                               when rows and the loads of layers 0..k have ended, at the earliest
 //   f(k) = max(f(k-1) + compute(k), a(k) + tail(k))     when layer k has been computed
 //   of plans with f(n-1) + exit <= T, and the exit head's load in time: the least loss
 //
@@ -30,6 +30,7 @@ struct ExactModel {
   std::vector<std::optional<int64_t>> exit_load;  // [depth]: ns; nothing where the head is resident
   int64_t latency = 0;                            // ns
   std::vector<int64_t> room;                      // [depth]: bytes of host memory for layers; INT64_MAX: not bounded
+  bool one_device = true;                         // which holds a layer's bytes until it has been computed
   bool weighs = false;                            // whether any room is bounded
   int64_t rows_bytes = 0;                         // held until the embedding has ended
   int64_t ps_per_byte = 0;                        // no load is faster

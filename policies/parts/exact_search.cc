@@ -10,6 +10,7 @@ namespace {
 
 constexpr int64_t kUnbounded = INT64_MAX / 8;
 constexpr size_t kBeamOptions = 48;     // of a layer, that a beam looks at
+constexpr size_t kMostMisses = 24;      // classes in which a beam finds nothing better
 constexpr size_t kCompactAt = 200'000;  // labels of a layer, before dominance
 constexpr size_t kMostKept = 120'000;   // and after it: more are given up
 constexpr int kByteSteps = 16;          // to which dominance tells bytes apart
@@ -69,19 +70,6 @@ const ExactSearch::Rest& ExactSearch::rest(const SizeClass& size) {
   return *known;
 }
 
-const std::vector<uint32_t>& ExactSearch::order(const Class& of, int layer) {
-  orders_.resize(classes_.size());
-  orders_[of.index].resize(model_.layers.size());
-  std::vector<uint32_t>& known = orders_[of.index][static_cast<size_t>(layer)];
-  if (!known.empty()) return known;
-  const std::vector<int64_t>& reduced = of.dual.reduced[static_cast<size_t>(layer)];
-  known.resize(reduced.size());
-  std::iota(known.begin(), known.end(), 0U);
-  std::sort(known.begin(), known.end(),
-            [&](uint32_t a, uint32_t b) { return std::tie(reduced[a], a) < std::tie(reduced[b], b); });
-  return known;
-}
-
 // When the layer has been loaded and computed; false where its bytes can never lie beside what must.
 bool ExactSearch::place(const Pass& pass, const Label& from, int layer, const LayerOption& option, Label& to) const {
   const bool loads = option.io > 0 || option.bytes > option.held;
@@ -94,8 +82,9 @@ bool ExactSearch::place(const Pass& pass, const Label& from, int layer, const La
   if (!forced) return false;
   if (!loads) return true;
   to.storage = from.storage + option.io;
-  if (*forced > 0) to.storage = std::max(to.storage, from.done + *forced);
-  to.done = std::max(to.done, to.storage + option.tail);
+  // What had to wait for room makes the layer late, but proves nothing of the storage's time: an order of loads may fill it.
+  const int64_t loaded = *forced > 0 ? std::max(to.storage, from.done + *forced) : to.storage;
+  to.done = std::max(to.done, loaded + option.tail);
   return true;
 }
 
@@ -148,22 +137,31 @@ std::optional<ExactSearch::Label> ExactSearch::extended(const Pass& pass, const 
   return to;
 }
 
+// Bytes of layer `layer` that can be in the way of the next one: those beyond what may lie beside its largest option.
+int64_t ExactSearch::in_the_way(const Pass& pass, int layer, int64_t bytes) const {
+  const auto next = static_cast<size_t>(layer) + 1;
+  if (next >= static_cast<size_t>(pass.of.size.depth)) return 0;
+  return std::max<int64_t>(0, bytes - (model_.room[static_cast<size_t>(pass.of.size.depth)] - largest_[next]));
+}
+
 // Leaves out what another label is at least as good as. Where bytes matter they are told apart in steps: a label counts
 // against those that hold at least as much after rounding its own bytes up.
-void ExactSearch::reduce(const Pass& pass, Labels& labels) const {
-  std::vector<uint32_t> by(labels.size());
-  std::iota(by.begin(), by.end(), 0U);
+void ExactSearch::reduce(const Pass& pass, int layer, Labels& labels) const {
   const bool counts = pass.of.size.counts;
+  const bool weighs = model_.weighs && !pass.follow_memory;
+  std::vector<uint32_t> by(labels.size());
+  std::vector<int64_t> bytes(labels.size(), 0);
+  int64_t largest = 0;
+  std::iota(by.begin(), by.end(), 0U);
+  for (size_t i = 0; weighs && i < labels.size(); ++i)
+    largest = std::max(largest, bytes[i] = in_the_way(pass, layer, labels[i].bytes));
   std::sort(by.begin(), by.end(), [&](uint32_t x, uint32_t y) {
     const Label &a = labels[x], &b = labels[y];
-    return std::tuple(counts ? a.count : 0, a.storage, a.done, a.loss, a.bytes, x) <
-           std::tuple(counts ? b.count : 0, b.storage, b.done, b.loss, b.bytes, y);
+    return std::tuple(counts ? a.count : 0, a.storage, a.done, a.loss, bytes[x], x) <
+           std::tuple(counts ? b.count : 0, b.storage, b.done, b.loss, bytes[y], y);
   });
-  int64_t largest = 0;
-  for (const Label& label : labels) largest = std::max(largest, label.bytes);
-  const bool weighs = model_.weighs && largest > 0 && !pass.follow_memory;
   const int64_t step = largest / kByteSteps + 1;
-  std::vector<Staircase> stairs(weighs ? kByteSteps + 2 : 1);
+  std::vector<Staircase> stairs(largest > 0 ? kByteSteps + 2 : 1);
   Labels kept;
   int count = -1;
   for (const uint32_t i : by) {
@@ -172,16 +170,16 @@ void ExactSearch::reduce(const Pass& pass, Labels& labels) const {
       count = label.count;
       std::fill(stairs.begin(), stairs.end(), Staircase{});
     }
-    const auto below = static_cast<size_t>(weighs ? label.bytes / step : 0);
+    const auto below = static_cast<size_t>(bytes[i] / step);
     bool covered = false;
     for (size_t q = 0; q <= below && !covered; ++q) covered = stairs[q].covers(label.done, label.loss);
     if (covered) continue;
-    stairs[static_cast<size_t>(weighs ? (label.bytes + step - 1) / step : 0)].add(label.done, label.loss);
+    stairs[static_cast<size_t>((bytes[i] + step - 1) / step)].add(label.done, label.loss);
     kept.push_back(label);
   }
   labels = std::move(kept);
   if (pass.beam == 0 || labels.size() <= pass.beam) return;
-  std::stable_sort(labels.begin(), labels.end(), [](const Label& a, const Label& b) { return a.reduced < b.reduced; });
+  std::stable_sort(labels.begin(), labels.end(), [](const Label& a, const Label& b) { return a.least < b.least; });
   labels.resize(pass.beam);
 }
 
@@ -199,29 +197,44 @@ bool ExactSearch::run(const Pass& pass, std::optional<ExactSolution>& found) {
   std::vector<Labels> all(1);
   all[0].push_back(started());
   for (int l = 0; l < size.depth; ++l) {
-    const std::vector<uint32_t>& options = order(pass.of, l);
-    const size_t looked_at = pass.beam > 0 && !pass.all_options ? std::min(options.size(), kBeamOptions) : options.size();
     Labels next;
     for (size_t p = 0; p < all.back().size(); ++p)
-      for (size_t i = 0; i < looked_at; ++i) {
-        const int64_t reduced = all.back()[p].reduced + pass.of.dual.reduced[static_cast<size_t>(l)][options[i]];
-        if (reduced > pass.most_reduced) break;
-        if (pass.beam == 0 && ++made_ > limits_.labels) return false;
-        auto label = extended(pass, least, all.back()[p], l, model_.layers[static_cast<size_t>(l)].options()[options[i]]);
-        if (!label) continue;
-        label->reduced = reduced;
-        label->parent = static_cast<int32_t>(p);
-        label->option = options[i];
-        next.push_back(*label);
-        if (next.size() < kCompactAt) continue;
-        reduce(pass, next);
-        if (next.size() > kMostKept) return false;
-      }
-    reduce(pass, next);
+      for (const Dual::Group& group : pass.of.dual.groups[static_cast<size_t>(l)])
+        if (!extend(pass, least, all.back()[p], static_cast<int32_t>(p), l, group, next)) return false;
+    reduce(pass, l, next);
     if (next.empty()) return true;
     all.push_back(std::move(next));
   }
   found = traced(pass.of.size, all);
+  return true;
+}
+
+// Every option of a group that may still lead to a plan of at most pass.most_least. False where labels run out.
+bool ExactSearch::extend(const Pass& pass, const Rest& rest, const Label& from, int32_t parent, int layer,
+                         const Dual::Group& group, Labels& next) {
+  const Dual& dual = pass.of.dual;
+  const int64_t compute_rest = dual.compute_rest(layer + 1, from.done + group.compute);
+  if (compute_rest >= Dual::kNever) return true;
+  const int64_t before =
+      from.loss * Dual::kUnit + dual.priced(layer + 1, from.storage) + compute_rest + dual.counted(from.count + group.count);
+  size_t looked_at = 0;
+  for (const auto& [price, i] : group.by_price) {
+    if (before + price > pass.most_least) break;
+    if (pass.beam > 0 && !pass.all_options && ++looked_at > kBeamOptions) break;
+    if (pass.beam == 0 && ++made_ > limits_.labels) return false;
+    auto label = extended(pass, rest, from, layer, model_.layers[static_cast<size_t>(layer)].options()[i]);
+    if (!label) continue;
+    label->least = dual.rest(layer + 1, label->storage, label->done, label->count);
+    if (label->least >= Dual::kNever) continue;
+    label->least += label->loss * Dual::kUnit;
+    if (label->least > pass.most_least) continue;
+    label->parent = parent;
+    label->option = i;
+    next.push_back(*label);
+    if (next.size() < kCompactAt || pass.beam > 0) continue;
+    reduce(pass, layer, next);
+    if (next.size() > kMostKept) return false;
+  }
   return true;
 }
 
@@ -248,8 +261,7 @@ void ExactSearch::close(Class& of, ExactOutcome& out) {
   while (of.bound <= top) {
     const int64_t most = reach > top - of.bound ? top : of.bound + reach;
     Pass pass{of, model_.latency, of.size.most_sum(most), 0, 0, false, false};
-    pass.most_reduced = std::min(kUnbounded, pass.most_loss) * kReducedUnit - of.dual.potential;
-    if (pass.most_loss > kUnbounded / kReducedUnit) pass.most_reduced = kUnbounded;
+    pass.most_least = pass.most_loss > kUnbounded / Dual::kUnit ? kUnbounded : pass.most_loss * Dual::kUnit;
     std::optional<ExactSolution> found;
     if (!run(pass, found)) return;
     if (found) {
@@ -262,9 +274,22 @@ void ExactSearch::close(Class& of, ExactOutcome& out) {
   }
 }
 
+ExactSearch::ExactSearch(const ExactModel& model, SearchLimits limits) : model_(model), dual_(model), limits_(limits) {
+  later_residents_.assign(model_.layers.size() + 1, 0);
+  largest_.assign(model_.layers.size(), 0);
+  for (size_t l = model_.layers.size(); l-- > 0;) {
+    int64_t held = 0;
+    for (const LayerOption& o : model_.layers[l].options()) {
+      held = std::max(held, o.held);
+      largest_[l] = std::max(largest_[l], o.bytes);
+    }
+    later_residents_[l] = later_residents_[l + 1] + held;
+  }
+}
+
 // Labels of times alone: losses and slices do not count.
 std::optional<std::pair<int64_t, ExactSolution>> ExactSearch::fastest(int depth) {
-  Class any{{depth, 0, INT32_MAX, false, 0, 0}, {}, 0, 0};
+  const Class any{{depth, 0, INT32_MAX, false, 0, 0}, {}, 0};
   const Pass pass{any, kUnbounded, kUnbounded, kUnbounded, 0, false, true};
   const Rest none{std::vector<int64_t>(static_cast<size_t>(depth) + 1, 0),
                   std::vector<int64_t>(static_cast<size_t>(depth) + 1, 0),
@@ -285,7 +310,7 @@ std::optional<std::pair<int64_t, ExactSolution>> ExactSearch::fastest(int depth)
         label->option = i;
         next.push_back(*label);
       }
-    reduce(pass, next);
+    reduce(pass, l, next);
     if (next.empty()) return std::nullopt;
     all.push_back(std::move(next));
   }
@@ -327,12 +352,6 @@ const std::vector<uint32_t>& ExactSearch::quick_options(int layer) {
 
 ExactOutcome ExactSearch::solve() {
   ExactOutcome out;
-  later_residents_.assign(model_.layers.size() + 1, 0);
-  for (size_t l = model_.layers.size(); l-- > 0;) {
-    int64_t held = 0;
-    for (const LayerOption& o : model_.layers[l].options()) held = std::max(held, o.held);
-    later_residents_[l] = later_residents_[l + 1] + held;
-  }
   int in_time = 0;  // the last depth that can be
   for (const SizeClass& size : model_.classes) {
     const Rest& least = rest(size);
@@ -342,12 +361,11 @@ ExactOutcome ExactSearch::solve() {
       in_time = size.depth;
     }
     if (size.counts && (least.fewest[0] > size.high || least.most[0] < size.low)) continue;
-    Class of{size, dual_.solve(size), 0, 0};
+    Class of{size, dual_.solve(size), 0};
     of.bound = size.loss(std::max(of.dual.bound, least.loss[0]));
     if (of.dual.bound < kUnbounded / 4096) classes_.push_back(std::move(of));
   }
   std::stable_sort(classes_.begin(), classes_.end(), [](const Class& a, const Class& b) { return a.bound < b.bound; });
-  for (size_t i = 0; i < classes_.size(); ++i) classes_[i].index = i;
   out.best = find(model_.latency, false);
   for (Class& of : classes_)
     if (!out.best || of.bound < out.best->loss) close(of, out);
@@ -358,17 +376,21 @@ ExactOutcome ExactSearch::solve() {
 
 std::optional<ExactSolution> ExactSearch::find(int64_t latency, bool follow_memory) {
   std::optional<ExactSolution> best;
-  for (const Class& of : classes_) {
-    if (best && of.bound >= best->loss) continue;
-    for (const bool all_options : {false, true}) {
+  for (const bool all_options : {false, true}) {
+    size_t misses = 0;
+    for (const Class& of : classes_) {
+      if (best && of.bound >= best->loss) continue;
       Pass pass{of, latency, kUnbounded, kUnbounded, limits_.beam, follow_memory, all_options};
       if (best) pass.most_loss = of.size.most_sum(best->loss - 1);
+      if (pass.most_loss < kUnbounded / Dual::kUnit) pass.most_least = pass.most_loss * Dual::kUnit;
       std::optional<ExactSolution> found;
       run(pass, found);
-      if (!found) continue;
-      best = std::move(found);
-      break;
+      if (found)
+        best = std::move(found);
+      else if (++misses > kMostMisses)
+        break;
     }
+    if (best) break;
   }
   return best;
 }

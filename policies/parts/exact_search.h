@@ -1,7 +1,7 @@
 // Searches the relaxed problem: labels of partial plans, layer by layer, with dominance and the dual's potential.
 //
 //   label after layer k:  (a, f, loss so far, slices so far, bytes of layer k); another one that is no worse in any of them
-//   makes it useless. Labels whose reduced values exceed what an improvement allows are never made.
+//   makes it useless. Labels that the dual proves to lead to nothing better are never made.
 // Reference: label setting for resource-constrained paths, Irnich and Desaulniers, "Shortest path problems with resource
 // constraints", in: Column Generation, 2005; reduced-cost fixing, Fisher, Management Science 27, 1981.
 #pragma once
@@ -30,12 +30,12 @@ struct ExactOutcome {
 // How much may be tried, in labels that are made: counts, never time, so that every machine decides alike.
 struct SearchLimits {
   size_t labels = 2'000'000;  // of all exact passes together
-  size_t beam = 256;          // labels a layer keeps in the passes that look for a good plan first
+  size_t beam = 48;           // labels a layer keeps in the passes that look for a good plan first
 };
 
 class ExactSearch {
  public:
-  ExactSearch(const ExactModel& model, SearchLimits limits) : model_(model), dual_(model), limits_(limits) {}
+  ExactSearch(const ExactModel& model, SearchLimits limits);
 
   // The least loss, and the bound that proves it or comes near it. Once.
   ExactOutcome solve();
@@ -50,7 +50,8 @@ class ExactSearch {
  private:
   struct Label {
     int64_t storage = 0, done = 0;  // a, f
-    int64_t loss = 0, reduced = 0;
+    int64_t loss = 0;
+    int64_t least = 0;  // of any plan that it can lead to, in 1/1024 micro-nats
     int64_t bytes = 0;  // of the last layer
     int32_t parent = -1;
     uint32_t option = 0;
@@ -66,7 +67,6 @@ class ExactSearch {
     SizeClass size;
     Dual dual;
     int64_t bound = 0;  // of the plan's loss
-    size_t index = 0;   // into orders_
   };
   // What the rest of a plan takes at the least, by layer from which it goes on.
   struct Rest {
@@ -76,9 +76,9 @@ class ExactSearch {
   struct Pass {
     const Class& of;
     int64_t latency = 0;
-    int64_t most_loss = 0;  // summed: labels above are useless
-    int64_t most_reduced = 0;
-    size_t beam = 0;  // 0: exact
+    int64_t most_loss = 0;   // summed: labels above are useless
+    int64_t most_least = 0;  // the same of Label::least
+    size_t beam = 0;         // 0: exact
     bool follow_memory = false;
     bool all_options = false;  // of a beam
   };
@@ -90,22 +90,24 @@ class ExactSearch {
                                 const LayerOption& option) const;
   bool follow(int depth, const Label& from, int layer, const LayerOption& option, Label& to) const;
   bool place(const Pass& pass, const Label& from, int layer, const LayerOption& option, Label& to) const;
-  void reduce(const Pass& pass, Labels& labels) const;
+  bool extend(const Pass& pass, const Rest& rest, const Label& from, int32_t parent, int layer, const Dual::Group& group,
+              Labels& next);
+  int64_t in_the_way(const Pass& pass, int layer, int64_t bytes) const;
+  void reduce(const Pass& pass, int layer, Labels& labels) const;
   // False where the labels ran out; `found` is then what a narrower pass would have found, if anything.
   bool run(const Pass& pass, std::optional<ExactSolution>& found);
   void close(Class& of, ExactOutcome& out);
   ExactSolution traced(const SizeClass& size, const std::vector<Labels>& all) const;
-  const std::vector<uint32_t>& order(const Class& of, int layer);
 
   const ExactModel& model_;
   DualSolver dual_;
   const SearchLimits limits_;
-  size_t made_ = 0;                                         // labels, of exact passes
-  std::vector<Class> classes_;                              // that may have plans in time, by rising bound
-  std::vector<int64_t> later_residents_;                    // [layer]: bytes that may be held of it and of those after it
-  std::vector<std::vector<uint32_t>> quick_;                // [layer]
-  std::vector<std::optional<Rest>> rests_;                  // by depth
-  std::vector<std::vector<std::vector<uint32_t>>> orders_;  // [class][layer]: options by rising reduced value
+  size_t made_ = 0;                           // labels, of exact passes
+  std::vector<Class> classes_;                // that may have plans in time, by rising bound
+  std::vector<int64_t> largest_;              // [layer]: bytes of its largest option
+  std::vector<int64_t> later_residents_;      // [layer]: bytes that may be held of it and of those after it
+  std::vector<std::vector<uint32_t>> quick_;  // [layer]
+  std::vector<std::optional<Rest>> rests_;    // by depth
 };
 
 }  // namespace tessera

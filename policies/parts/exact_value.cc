@@ -4,13 +4,15 @@
 #include <algorithm>
 #include <tuple>
 
+#include "policies/parts/elastic_search.h"
 #include "policies/parts/exact_small.h"
+#include "policies/parts/sti_planner.h"
 
 namespace tessera {
 namespace {
 
 constexpr size_t kMostSmallPlans = 20'000;
-constexpr int kShorterLatencies = 8;
+constexpr int kShorterLatencies = 4;
 constexpr int kMostRaises = 240;  // replays
 
 }  // namespace
@@ -70,17 +72,32 @@ std::optional<Plan> ExactValue::find(const ExactModel& model, ExactSearch& searc
     offer(model, search.find(model.latency, true));
   }
   // What is late with all of the latency may be in time with less of it.
-  int64_t low = 0, high = std::min<int64_t>(model.latency, int64_t{1} << 52);
-  for (int i = 0; i < kShorterLatencies; ++i) {
-    const int64_t middle = low + (high - low) / 2;
+  int64_t low = 0, high = model.latency;
+  for (int i = 0; i < kShorterLatencies && high < (int64_t{1} << 52); ++i) {
+    const int64_t middle = high - (high - low) / (i == 0 ? 16 : 2);
     const std::optional<ExactSolution> shorter = search.find(middle, !placement_.several());
     if (!shorter || offer(model, shorter))
       low = middle;
     else
       high = middle;
   }
+  find_nearby();
   raise_bits();
   return best_;
+}
+
+// From what the published planner finds, and from the best so far, as `elastic` searches: it counts memory and placements.
+void ExactValue::find_nearby() {
+  StiSettings sti;
+  sti.choices = choices_;
+  if (placement_.several()) sti.choices.ladder = choices_.anywhere;
+  const Result<Decision> decision = decide_sti(trials_, sti);
+  const Plan* start = decision.ok() ? std::get_if<Plan>(&*decision) : nullptr;
+  const bool in_time = start != nullptr && start->predicted.latency <= view_.budgets.latency;
+  if (in_time && accuracy_.knows(start->depth, start->bits) && (!best_ || loss(*start) < loss(*best_))) best_ = *start;
+  if (!best_) return;
+  std::optional<Plan> better = ElasticSearch(trials_, sti.choices, ElasticIdeas{}).improve(*best_);
+  if (better && accuracy_.knows(better->depth, better->bits) && loss(*better) < loss(*best_)) best_ = std::move(better);
 }
 
 // Shard by shard, the greatest gain first, as long as the replay lets it pass.
@@ -97,7 +114,7 @@ void ExactValue::raise_bits() {
     std::vector<Move> moves;
     const auto slices = static_cast<size_t>(best_->slices);
     for (size_t i = 0; i < best_->bits.size(); ++i)
-      for (const Bits to : choices_.ladder) {
+      for (const Bits to : placement_.several() ? choices_.anywhere : choices_.ladder) {
         if (best_->bits[i] == kAbsent || to <= best_->bits[i]) continue;
         const ShardId id{static_cast<int16_t>(i / slices), static_cast<int16_t>(i % slices)};
         const int64_t gain = (accuracy_.loss_delta(id, best_->bits[i]) - accuracy_.loss_delta(id, to)).n;

@@ -28,6 +28,7 @@ class ExactValue {
  private:
   bool offer(const ExactModel& model, const std::optional<ExactSolution>& solution);
   bool offer(int depth, const std::vector<Bits>& bits);
+  void find_nearby();
   void raise_bits();
 
   Trials& trials_;
