@@ -11,6 +11,7 @@ namespace {
 
 constexpr int kFirstRounds = 24;  // of the subgradient at the first depth
 constexpr int kRounds = 12;       // at the others, which start from its prices
+constexpr int kDepths = 12;       // that are tried one by one; of more, some
 constexpr int kSwaps = 6;
 constexpr size_t kExchanged = 3;  // depths, at most
 
@@ -113,11 +114,28 @@ void ElasticSearch::search(const Plan& start) {
   drafts_.clear();
   draft_ = {start.depth, start.bits, view_.accuracy.loss(start.depth, start.bits)};
   first_width_ = start.width();
-  for (auto depth = choices_.depths.rbegin(); depth != choices_.depths.rend(); ++depth) {
-    if (!ideas_.joint && *depth != start.depth) continue;
-    if (*depth == start.depth || worth_trying(*depth)) search_depth(*depth);
-  }
+  if (ideas_.joint)
+    search_depths(start.depth);
+  else
+    search_depth(start.depth);
   if (exact_) exchange();
+}
+
+// The deepest first; of many depths every so manyth, and then those around the best.
+void ElasticSearch::search_depths(int first) {
+  const int count = static_cast<int>(choices_.depths.size());
+  const int step = (count + kDepths - 1) / kDepths;
+  std::vector<bool> tried(static_cast<size_t>(count), false);
+  const auto at = [&](int i) { return choices_.depths[static_cast<size_t>(i)]; };
+  const auto attempt = [&](int i) {
+    if (i < 0 || i >= count || tried[static_cast<size_t>(i)]) return;
+    tried[static_cast<size_t>(i)] = true;
+    if (at(i) == first || worth_trying(at(i))) search_depth(at(i));
+  };
+  for (int i = count - 1; i >= 0; --i)
+    if ((count - 1 - i) % step == 0 || at(i) == first) attempt(i);
+  const auto best = std::find(choices_.depths.begin(), choices_.depths.end(), draft_.depth) - choices_.depths.begin();
+  for (int i = static_cast<int>(best) + step - 1; i > best - step; --i) attempt(i);
 }
 
 // What the process and the request hold beside shards is the replay's knowledge: of the smallest plan, it tells how much.

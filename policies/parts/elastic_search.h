@@ -33,6 +33,7 @@ class ElasticSearch {
   bool judge(int depth, const std::vector<Bits>& bits);
   bool keeps_time(int depth, const std::vector<Bits>& bits);
   void search(const Plan& start);
+  void search_depths(int first);
   void search_depth(int depth);
   void exchange();
   void count_memory(const Plan& start);
