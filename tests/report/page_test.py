@@ -1,4 +1,5 @@
-"""The programs on generated directories: one page without references to the outside, valid figures, one line for bad input."""
+"""The programs on generated directories: one page, nothing outside of it, valid figures, one line for bad input."""
+
 import support  # isort: skip
 
 import html.parser
@@ -49,9 +50,9 @@ def png_is_whole(path):
         return False
     at, kinds = 8, []
     while at < len(data):
-        length = int.from_bytes(data[at:at + 4], "big")
-        kinds.append(data[at + 4:at + 8])
-        if zlib.crc32(data[at + 4:at + 8 + length]) != int.from_bytes(data[at + 8 + length:at + 12 + length], "big"):
+        length = int.from_bytes(data[at : at + 4], "big")
+        kinds.append(data[at + 4 : at + 8])
+        if zlib.crc32(data[at + 4 : at + 8 + length]) != int.from_bytes(data[at + 8 + length : at + 12 + length], "big"):
             return False
         at += 12 + length
     return kinds[0] == b"IHDR" and kinds[-1] == b"IEND" and b"IDAT" in kinds
@@ -61,8 +62,13 @@ class Page(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.directory = tempfile.TemporaryDirectory()
-        cls.out = synthetic.tournament(Path(cls.directory.name), labels=("sti", "elastic", "optimal", "random"), platforms=("board",),
-                                       latencies=(100, 150, 300), workloads=(None, "typing"))
+        cls.out = synthetic.tournament(
+            Path(cls.directory.name),
+            labels=("sti", "elastic", "optimal", "random"),
+            platforms=("board",),
+            latencies=(100, 150, 300),
+            workloads=(None, "typing"),
+        )
         cls.done = support.run("report.py", cls.out)
         cls.text = (cls.out / "report.html").read_text(encoding="utf-8")
         cls.page = Reader(cls.text)
@@ -84,7 +90,9 @@ class Page(unittest.TestCase):
     def test_closes_what_it_opens_and_names_nothing_twice(self):
         self.assertEqual((self.page.wrong, self.page.open), ([], []))
         self.assertEqual(len(self.page.ids), len(set(self.page.ids)))
-        self.assertEqual([link for link in self.page.links if link.startswith("#") and link[1:] not in set(self.page.ids)], [])
+        self.assertEqual(
+            [link for link in self.page.links if link.startswith("#") and link[1:] not in set(self.page.ids)], []
+        )
 
     def test_has_every_figure_as_svg_and_png(self):
         figures = json.loads((self.out / "figures/figures.json").read_text())
@@ -98,8 +106,13 @@ class Page(unittest.TestCase):
 
     def test_tells_what_was_run_and_how_to_run_it_again(self):
         shown = " ".join(self.page.texts)
-        for words in ("STI and its challengers", "tessera compare configs/experiments/sti_paper.toml", "48: 44 feasible",
-                      "decide: no answer within 10 s; ended", "872 sentences"):
+        for words in (
+            "STI and its challengers",
+            "tessera compare configs/experiments/sti_paper.toml",
+            "48: 44 feasible",
+            "decide: no answer within 10 s; ended",
+            "872 sentences",
+        ):
             self.assertIn(words, shown)
 
     def test_tells_each_policys_own_reason(self):
@@ -143,8 +156,17 @@ class Odd(unittest.TestCase):
         self.assertIn("2: 0 feasible", shown)
 
     def test_one_policy_without_bounds_or_accuracy(self):
-        rows = [{**synthetic.one_row("board", "sti", latency, None, 1, profiled=False), "feasible": True, "latency_ms_achieved": 4.0,
-                 "peak_bytes": MIB, "loss_predicted": 0.3, "plan_hash": "x"} for latency in (5, 6)]
+        rows = [
+            {
+                **synthetic.one_row("board", "sti", latency, None, 1, profiled=False),
+                "feasible": True,
+                "latency_ms_achieved": 4.0,
+                "peak_bytes": MIB,
+                "loss_predicted": 0.3,
+                "plan_hash": "x",
+            }
+            for latency in (5, 6)
+        ]
         made = synthetic.plan(2, 2, 0.5, "sti", __import__("random").Random(1))
         shown = self.page_of({"rows": rows, "experiment": {"name": ""}}, {"x": made})
         self.assertIn("no accuracy profile", shown)
@@ -152,16 +174,71 @@ class Odd(unittest.TestCase):
 
     def test_nonsense_in_every_field(self):
         nan = float("nan")
-        wild = {name: value for name, value in zip(
-            ("latency_ms", "memory_bytes", "seed", "accuracy", "accuracy_low", "accuracy_high", "regret", "gap", "peak_bytes", "depth",
-             "width", "mean_bits", "plan_us", "requests", "misses", "latency_p50_ms", "latency_ms_achieved", "plan_hash", "label"),
-            (nan, "8 MiB", [], nan, 2, -1, 1e300, "x", -5, 1e18, -3, {}, None, 0, 5, -1.0, 0, "../../etc/passwd", "<b>&\"'$x^2$ _{"))}
-        plans = {"p": {"shards": [{"layer": -1}, {"layer": 10 ** 9, "slice": 0, "bits": 3}, 4, {"layer": 0, "slice": 0, "bits": "x"}],
-                       "lanes": [{"start_ms": 4, "end_ms": 1}, {"start_ms": nan, "end_ms": 2}, {}, "x"], "explain": {"shards": 3}},
-                 "q": {"shards": [{"layer": 0, "slice": 0, "bits": 900}], "lanes": [{"device": "d", "start_ms": 0, "end_ms": 0}]}}
-        rows = [{"feasible": True, **wild}, {"feasible": True, "label": "p", "plan_hash": "p", **{k: wild[k] for k in ("latency_ms",)}},
-                {"feasible": True, "label": "q", "plan_hash": "q"}, {"feasible": "yes"}, {"platform": 5, "error": ["bad"]}]
-        shown = self.page_of({"experiment": 7, "rows": rows, "summary": {}, "pairs": [{"a": "p", "b": "q", "p_mcnemar": nan}, {}, 1]}, plans)
+        wild = {
+            name: value
+            for name, value in zip(
+                (
+                    "latency_ms",
+                    "memory_bytes",
+                    "seed",
+                    "accuracy",
+                    "accuracy_low",
+                    "accuracy_high",
+                    "regret",
+                    "gap",
+                    "peak_bytes",
+                    "depth",
+                    "width",
+                    "mean_bits",
+                    "plan_us",
+                    "requests",
+                    "misses",
+                    "latency_p50_ms",
+                    "latency_ms_achieved",
+                    "plan_hash",
+                    "label",
+                ),
+                (
+                    nan,
+                    "8 MiB",
+                    [],
+                    nan,
+                    2,
+                    -1,
+                    1e300,
+                    "x",
+                    -5,
+                    1e18,
+                    -3,
+                    {},
+                    None,
+                    0,
+                    5,
+                    -1.0,
+                    0,
+                    "../../etc/passwd",
+                    "<b>&\"'$x^2$ _{",
+                ),
+            )
+        }
+        plans = {
+            "p": {
+                "shards": [{"layer": -1}, {"layer": 10**9, "slice": 0, "bits": 3}, 4, {"layer": 0, "slice": 0, "bits": "x"}],
+                "lanes": [{"start_ms": 4, "end_ms": 1}, {"start_ms": nan, "end_ms": 2}, {}, "x"],
+                "explain": {"shards": 3},
+            },
+            "q": {"shards": [{"layer": 0, "slice": 0, "bits": 900}], "lanes": [{"device": "d", "start_ms": 0, "end_ms": 0}]},
+        }
+        rows = [
+            {"feasible": True, **wild},
+            {"feasible": True, "label": "p", "plan_hash": "p", **{k: wild[k] for k in ("latency_ms",)}},
+            {"feasible": True, "label": "q", "plan_hash": "q"},
+            {"feasible": "yes"},
+            {"platform": 5, "error": ["bad"]},
+        ]
+        shown = self.page_of(
+            {"experiment": 7, "rows": rows, "summary": {}, "pairs": [{"a": "p", "b": "q", "p_mcnemar": nan}, {}, 1]}, plans
+        )
         self.assertIn("<b>&\"'$x^2$ _{", shown)
 
 
@@ -177,8 +254,12 @@ class Refused(unittest.TestCase):
             self.refused(2, "no such directory", directory + "/nothing")
             self.refused(2, "missing", directory)
             results = Path(directory) / "results.json"
-            for text, words in (("{", "cannot be read as JSON"), ("[]", "no list of rows"), ('{"rows": 3}', "no list of rows"),
-                                ("[" * 100000, "cannot be read as JSON")):
+            for text, words in (
+                ("{", "cannot be read as JSON"),
+                ("[]", "no list of rows"),
+                ('{"rows": 3}', "no list of rows"),
+                ("[" * 100000, "cannot be read as JSON"),
+            ):
                 results.write_text(text)
                 self.refused(2, words, directory)
             results.write_bytes(b"\xff\xfe\x00{")
@@ -195,8 +276,13 @@ class Figures(unittest.TestCase):
     def test_of_sweeps_and_ablations(self):
         with tempfile.TemporaryDirectory() as directory:
             labels = ("sti", "sti(importance=random)", "elastic", "elastic(slack=off)", "optimal")
-            out = synthetic.tournament(Path(directory) / "a", labels=labels, platforms=("board", "board io x2"), latencies=(100, 200, 300),
-                                       seeds=(1, 2))
+            out = synthetic.tournament(
+                Path(directory) / "a",
+                labels=labels,
+                platforms=("board", "board io x2"),
+                latencies=(100, 200, 300),
+                seeds=(1, 2),
+            )
             document = json.loads((out / "results.json").read_text())
             document["experiment"]["platforms"] = [{"name": "board", "io_speed": 1}, {"name": "board io x2", "io_speed": 2}]
             for i, row in enumerate(document["rows"]):
@@ -206,9 +292,19 @@ class Figures(unittest.TestCase):
             done = support.run("figures.py", out, "--out", figures)
             self.assertEqual((done.returncode, done.stderr), (0, ""))
             names = {path.stem for path in figures.glob("*.svg")}
-            self.assertEqual(names, {"sti-paper-preload-board", "sti-paper-preload-board-io-x2", "sti-paper-io-ratio-board",
-                                     "sti-paper-importance-board", "sti-paper-importance-board-io-x2", "sti-paper-ablation-sti",
-                                     "sti-paper-ablation-elastic", "sti-paper-gap"})
+            self.assertEqual(
+                names,
+                {
+                    "sti-paper-preload-board",
+                    "sti-paper-preload-board-io-x2",
+                    "sti-paper-io-ratio-board",
+                    "sti-paper-importance-board",
+                    "sti-paper-importance-board-io-x2",
+                    "sti-paper-ablation-sti",
+                    "sti-paper-ablation-elastic",
+                    "sti-paper-gap",
+                },
+            )
             for name in names:
                 self.assertTrue(png_is_whole(figures / f"{name}.png"), name)
                 xml.etree.ElementTree.parse(figures / f"{name}.svg")
@@ -216,10 +312,18 @@ class Figures(unittest.TestCase):
     def test_pair_variants_with_the_whole_policy_by_budget(self):
         from results import read_results
         from sweeps import paired_differences
+
         with tempfile.TemporaryDirectory() as directory:
+
             def row(label, latency, accuracy):
                 return {**synthetic.one_row("board", label, latency, MIB, 1), "feasible": True, "accuracy": accuracy}
-            rows = [row("elastic", 1, 0.9), row("elastic", 2, 0.92), row("elastic(sets=off)", 1, 0.88), row("elastic(sets=off)", 3, 0.1)]
+
+            rows = [
+                row("elastic", 1, 0.9),
+                row("elastic", 2, 0.92),
+                row("elastic(sets=off)", 1, 0.88),
+                row("elastic(sets=off)", 3, 0.1),
+            ]
             results = read_results(synthetic.write(Path(directory), {"rows": rows}))
             got = paired_differences(results, results.rows, "elastic", "elastic(sets=off)", lambda r: r.accuracy)
             self.assertEqual(len(got), 1)

@@ -1,4 +1,5 @@
 """Runs a test file against the report's programs: FILE_test.py [DIRECTORY of report.py]. Exit code 77: skipped."""
+
 from __future__ import annotations
 
 import importlib.util
@@ -9,7 +10,11 @@ from pathlib import Path
 
 sys.dont_write_bytecode = True
 HERE = Path(__file__).resolve().parent
-PROGRAMS = Path(sys.argv.pop(1)).resolve() if len(sys.argv) > 1 and Path(sys.argv[1]).is_dir() else HERE.parent.parent / "tools/report"
+PROGRAMS = (
+    Path(sys.argv.pop(1)).resolve()
+    if len(sys.argv) > 1 and Path(sys.argv[1]).is_dir()
+    else HERE.parent.parent / "tools/report"
+)
 sys.path[:0] = [str(HERE), str(PROGRAMS)]
 
 
@@ -22,4 +27,6 @@ def main() -> None:
 
 
 def run(program: str, *arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, str(PROGRAMS / program), *map(str, arguments)], capture_output=True, text=True, timeout=500)
+    return subprocess.run(
+        [sys.executable, str(PROGRAMS / program), *map(str, arguments)], capture_output=True, text=True, timeout=500
+    )

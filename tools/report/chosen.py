@@ -1,4 +1,5 @@
 """Chooses the budgets whose plans are shown one beside the other."""
+
 from __future__ import annotations
 
 import re
@@ -72,6 +73,7 @@ def _spread(rows: list[Row]) -> float:
 
 def _most_telling(groups: list[tuple[Budget, list[Row]]]) -> Optional[Budget]:
     """Where most contenders have plans, and those differ most; judged by rows, so that not every plan is read."""
+
     def key(entry: tuple[Budget, list[Row]]) -> tuple[int, float]:
         with_plan = [row for row in entry[1] if row.feasible and row.plan_hash]
         differing = len({row.plan_hash for row in with_plan}) > 1

@@ -1,14 +1,15 @@
 """Tells two contenders' plans apart under one budget: which shards got other bits, and why each says so."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Optional
+from typing import Callable, Optional
 
 from chosen import planned
 from palette import Look
 from results import Budget, PlanFile, Results, Row
-from tables import Cell, Table, contender, quantity, words
-from wording import NOTHING, budget_words, ms, percent, plain, points, ranges, size
+from tables import Table, quantity, words
+from wording import NOTHING, budget_words, ms, points, ranges, size
 
 MOST_LINES = 240
 
@@ -67,12 +68,16 @@ def _loss_effect(a: PlanFile, b: PlanFile, layer: int, slices: list[int]) -> Opt
 
 
 def _counts(found: dict[_Change, list[int]]) -> str:
-    def shards(keep: object) -> int:
-        return sum(len(slices) for change, slices in found.items() if keep(change))  # type: ignore[operator]
+    def shards(keep: Callable[[_Change], bool]) -> int:
+        return sum(len(slices) for change, slices in found.items() if keep(change))
 
-    parts = [(shards(lambda c: 0 < c.bits_a < c.bits_b), "get more bits"), (shards(lambda c: c.bits_b and c.bits_a > c.bits_b), "fewer"),
-             (shards(lambda c: c.bits_a == 0), "are added"), (shards(lambda c: c.bits_b == 0), "left out"),
-             (shards(lambda c: c.bits_a == c.bits_b), "only held otherwise")]
+    parts = [
+        (shards(lambda c: 0 < c.bits_a < c.bits_b), "get more bits"),
+        (shards(lambda c: c.bits_a > c.bits_b > 0), "fewer"),
+        (shards(lambda c: c.bits_a == 0), "are added"),
+        (shards(lambda c: c.bits_b == 0), "left out"),
+        (shards(lambda c: c.bits_a == c.bits_b), "only held otherwise"),
+    ]
     told = ", ".join(f"{count} {what}" for count, what in parts if count)
     return f"shards: {told}" if told else "the same shards at the same bits"
 
@@ -85,8 +90,11 @@ def _effect(a: Row, b: Row, plan_a: PlanFile, plan_b: PlanFile) -> str:
         parts.append(f"predicted {points(100 * (b.accuracy_predicted - a.accuracy_predicted), sign=True)} points")
     if a.loss_predicted is not None and b.loss_predicted is not None:
         parts.append(f"loss {b.loss_predicted - a.loss_predicted:+.4f} nats".replace("-", "−"))
-    for name, before, after, shown in (("reads", plan_a.io_bytes, plan_b.io_bytes, size), ("peak", plan_a.peak_bytes, plan_b.peak_bytes, size),
-                                       ("latency", plan_a.latency_ms, plan_b.latency_ms, ms)):
+    for name, before, after, shown in (
+        ("reads", plan_a.io_bytes, plan_b.io_bytes, size),
+        ("peak", plan_a.peak_bytes, plan_b.peak_bytes, size),
+        ("latency", plan_a.latency_ms, plan_b.latency_ms, ms),
+    ):
         if before is not None and after is not None:
             parts.append(f"{name} {shown(before)} → {shown(after)}")
     if plan_a.depth is not None and plan_b.depth is not None and plan_a.depth != plan_b.depth:
@@ -101,25 +109,37 @@ def compare(a: Row, b: Row, plan_a: PlanFile, plan_b: PlanFile, looks: dict[str,
     lines = []
     for change, slices in list(found.items())[:MOST_LINES]:
         more = change.bits_b - change.bits_a
-        line = [quantity(change.layer, str(change.layer)), words(ranges(slices)),
-                quantity(change.bits_a, _bits_words(change.bits_a, change.held_a)), words(change.why_a or NOTHING, "reason"),
-                quantity(change.bits_b, _bits_words(change.bits_b, change.held_b), style="up" if more > 0 else "down" if more < 0 else ""),
-                words(change.why_b or NOTHING, "reason")]
+        line = [
+            quantity(change.layer, str(change.layer)),
+            words(ranges(slices)),
+            quantity(change.bits_a, _bits_words(change.bits_a, change.held_a)),
+            words(change.why_a or NOTHING, "reason"),
+            quantity(
+                change.bits_b,
+                _bits_words(change.bits_b, change.held_b),
+                style="up" if more > 0 else "down" if more < 0 else "",
+            ),
+            words(change.why_b or NOTHING, "reason"),
+        ]
         if told:
             effect = effects[change]
             line.append(quantity(effect, NOTHING if effect is None else f"{effect:+.5f}".replace("-", "−")))
         lines.append(line)
-    columns = ["layer", "slices", a.label, f"why, says {a.label}", b.label, f"why, says {b.label}"] + (["loss, nats"] if told else [])
+    columns = ["layer", "slices", a.label, f"why, says {a.label}", b.label, f"why, says {b.label}"] + (
+        ["loss, nats"] if told else []
+    )
     left = len(found) - len(lines)
-    table = Table("", columns, lines, f"{left} further lines are left out." if left > 0 else "", numeric={0}) if lines else None
-    effect = _effect(a, b, plan_a, plan_b)
-    return Difference(f"{a.label} → {b.label}", _counts(found) + (f". Effect: {effect}." if effect else "."), table)
+    table = (
+        Table("", columns, lines, f"{left} further lines are left out." if left > 0 else "", numeric={0}) if lines else None
+    )
+    whole = _effect(a, b, plan_a, plan_b)
+    return Difference(f"{a.label} → {b.label}", _counts(found) + (f". Effect: {whole}." if whole else "."), table)
 
 
 def couples(labels: list[str], base: str, reference: str) -> list[tuple[str, str]]:
     """All, of up to three; of more the baseline against each, then each against the reference."""
     if len(labels) <= 3:
-        return [(a, b) for i, a in enumerate(labels) for b in labels[i + 1:]]
+        return [(a, b) for i, a in enumerate(labels) for b in labels[i + 1 :]]
     base = base if base in labels else labels[0]
     listed = [(base, label) for label in labels if label != base]
     if reference in labels:

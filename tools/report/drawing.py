@@ -1,4 +1,5 @@
 """Makes figures of one style and writes each as SVG (text stays text) and PNG."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -16,15 +17,42 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 from palette import GRID, INK, MUTED, PAPER, Look
 from wording import plain
 
-matplotlib.rcParams.update({
-    "svg.fonttype": "none", "svg.hashsalt": "tessera", "font.family": "DejaVu Sans", "font.size": 8.5,
-    "axes.titlesize": 9, "axes.titleweight": "bold", "axes.labelsize": 8.5, "xtick.labelsize": 8, "ytick.labelsize": 8,
-    "legend.fontsize": 8, "text.color": INK, "axes.labelcolor": INK, "axes.titlecolor": INK, "xtick.color": INK,
-    "ytick.color": INK, "axes.edgecolor": MUTED, "axes.facecolor": PAPER, "figure.facecolor": PAPER, "savefig.facecolor": PAPER,
-    "axes.linewidth": 0.7, "grid.color": GRID, "grid.linewidth": 0.6, "axes.grid": True, "axes.axisbelow": True,
-    "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False, "lines.linewidth": 1.4,
-    "xtick.major.width": 0.7, "ytick.major.width": 0.7, "hatch.linewidth": 0.6, "path.simplify": True,
-})
+matplotlib.rcParams.update(
+    {
+        "svg.fonttype": "none",
+        "svg.hashsalt": "tessera",
+        "font.family": "DejaVu Sans",
+        "font.size": 8.5,
+        "axes.titlesize": 9,
+        "axes.titleweight": "bold",
+        "axes.labelsize": 8.5,
+        "xtick.labelsize": 8,
+        "ytick.labelsize": 8,
+        "legend.fontsize": 8,
+        "text.color": INK,
+        "axes.labelcolor": INK,
+        "axes.titlecolor": INK,
+        "xtick.color": INK,
+        "ytick.color": INK,
+        "axes.edgecolor": MUTED,
+        "axes.facecolor": PAPER,
+        "figure.facecolor": PAPER,
+        "savefig.facecolor": PAPER,
+        "axes.linewidth": 0.7,
+        "grid.color": GRID,
+        "grid.linewidth": 0.6,
+        "axes.grid": True,
+        "axes.axisbelow": True,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "legend.frameon": False,
+        "lines.linewidth": 1.4,
+        "xtick.major.width": 0.7,
+        "ytick.major.width": 0.7,
+        "hatch.linewidth": 0.6,
+        "path.simplify": True,
+    }
+)
 DPI = 160
 
 
@@ -40,9 +68,14 @@ class Drawn:
     svg: str = ""
 
 
+def layout_of(figure: Figure) -> Any:
+    """Its constrained layout, which has settings that other layouts lack."""
+    return figure.get_layout_engine()
+
+
 def new_figure(width: float, height: float) -> Figure:
     figure = Figure(figsize=(width, height), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.06, h_pad=0.06, wspace=0.03, hspace=0.04)
+    layout_of(figure).set(w_pad=0.06, h_pad=0.06, wspace=0.03, hspace=0.04)
     return figure
 
 
@@ -52,7 +85,9 @@ def grid_of(count: int, columns: int) -> tuple[int, int]:
     return -(-count // columns), columns
 
 
-def panels(count: int, columns: int, width: float, height: float, extra: float = 0.0, **shared: Any) -> tuple[Figure, list[Axes]]:
+def panels(
+    count: int, columns: int, width: float, height: float, extra: float = 0.0, **shared: Any
+) -> tuple[Figure, list[Axes]]:
     """`width`, `height` of a panel; `extra` height for legends, in inches. Panels beyond `count` are removed."""
     rows, columns = grid_of(count, columns)
     figure = new_figure(max(columns * width, 4.6), rows * height + extra)
@@ -64,13 +99,16 @@ def panels(count: int, columns: int, width: float, height: float, extra: float =
 
 def label_below(axes: list[Axes], text: str) -> None:
     """Under the lowest panel of each column."""
-    for ax in axes:
-        if ax.get_subplotspec().get_gridspec().ncols + axes.index(ax) >= len(axes):
+    for i, ax in enumerate(axes):
+        spec = ax.get_subplotspec()
+        if spec is None or i + spec.get_gridspec().ncols >= len(axes):
             ax.set_xlabel(text)
 
 
 def policy_handle(label: str, look: Look, line: bool = True) -> Line2D:
-    return Line2D([], [], color=look.colour, marker=look.marker, linestyle=look.line if line else "none", markersize=5, label=label)
+    return Line2D(
+        [], [], color=look.colour, marker=look.marker, linestyle=look.line if line else "none", markersize=5, label=label
+    )
 
 
 def _legend_columns(lengths: list[int], width: float) -> int:
@@ -78,21 +116,28 @@ def _legend_columns(lengths: list[int], width: float) -> int:
     return max(1, min(len(lengths), int(width / (0.50 + 0.068 * max(lengths, default=1)))))
 
 
-def legend_height(labels: Iterable[str], width: float) -> float:
+def legend_height(handles: list[Any], width: float) -> float:
     """Inches that legend_below() takes."""
-    lengths = [len(label) for label in labels]
+    lengths = [len(str(handle.get_label())) for handle in handles]
     return 0.14 + 0.19 * -(-len(lengths) // _legend_columns(lengths, width)) if lengths else 0.0
 
 
 def legend_below(figure: Figure, handles: list[Any]) -> None:
     """One legend for all panels, under them; the figure must be legend_height() higher for it."""
     width, height = figure.get_size_inches()
-    labels = [str(handle.get_label()) for handle in handles]
-    taken = legend_height(labels, width) / height
+    lengths = [len(str(handle.get_label())) for handle in handles]
+    taken = legend_height(handles, width) / height
     # Placed by hand: "outside" legends came with matplotlib 3.7, Debian 12 has 3.6.
-    figure.get_layout_engine().set(rect=(0, taken, 1, 1 - taken))
-    figure.legend(handles=handles, loc="lower center", bbox_to_anchor=(0.5, 0.0), borderaxespad=0.2, handlelength=2.2,
-                  columnspacing=1.4, ncol=_legend_columns([len(label) for label in labels], width))
+    layout_of(figure).set(rect=(0, taken, 1, 1 - taken))
+    figure.legend(
+        handles=handles,
+        loc="lower center",
+        bbox_to_anchor=(0.5, 0.0),
+        borderaxespad=0.2,
+        handlelength=2.2,
+        columnspacing=1.4,
+        ncol=_legend_columns(lengths, width),
+    )
 
 
 def _plain_tick(value: float, _: Any = None) -> str:

@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
 """Draws single figures of tournaments: DIR/EXPERIMENT-FIGURE-PLATFORM.svg and .png, those of docs/results.md.
 
-    figures.py OUT... --out DIR [--only preload,io-ratio,importance,ablation,gap,fronts,plans,pairs] [--at platform=...,latency=...]
+    figures.py OUT... --out DIR [--only preload,io-ratio,importance,ablation,gap,fronts,plans,pairs] [--at BUDGET]
 
-Of each results directory those that its rows can tell are drawn. Exit codes as report.py's; 2 also where there was nothing to draw.
+Of each results directory those that its rows can tell are drawn. Exit codes as report.py's; 2 also where there was nothing
+to draw.
 """
+
 from __future__ import annotations
 
 import sys
@@ -12,7 +14,6 @@ import sys
 sys.dont_write_bytecode = True
 
 import argparse
-import os
 from pathlib import Path
 
 import libraries
@@ -42,8 +43,11 @@ def _of_report(kind: str, results: Results, selectors: list[Selector]) -> list[D
         drawn = pairs.draw_differences(results, pairs.read_pairs(results), look)
     else:
         groups = results.by_budget()
-        found = [draw(results, budget, groups[budget]) for budget in chosen_budgets(results, selectors)
-                 for draw in (heat.draw_heat, lanes.draw_lanes)]
+        found = [
+            draw(results, budget, groups[budget])
+            for budget in chosen_budgets(results, selectors)
+            for draw in (heat.draw_heat, lanes.draw_lanes)
+        ]
         drawn = [figure for figure in found if figure is not None]
     for figure in drawn:
         figure.name = file_word(name_of(results), figure.name)
@@ -72,11 +76,20 @@ def make(arguments: argparse.Namespace) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="figures.py", description="Draws single figures of directories that `tessera compare` wrote.")
+    parser = argparse.ArgumentParser(
+        prog="figures.py", description="Draws single figures of directories that `tessera compare` wrote."
+    )
     parser.add_argument("directories", metavar="OUT", nargs="+", help="directories with results.json")
     parser.add_argument("--out", required=True, metavar="DIR", help="where the figures go")
-    parser.add_argument("--only", default="", metavar="NAMES", help=f"of {', '.join((*FIGURES, *REPORTED))}; all of the first five by default")
-    parser.add_argument("--at", action="append", default=[], metavar="BUDGET", help="for plans: platform=P,latency=T,memory=BYTES,...")
+    parser.add_argument(
+        "--only",
+        default="",
+        metavar="NAMES",
+        help=f"of {', '.join((*FIGURES, *REPORTED))}; all of the first five by default",
+    )
+    parser.add_argument(
+        "--at", action="append", default=[], metavar="BUDGET", help="for plans: platform=P,latency=T,memory=BYTES,..."
+    )
     arguments = parser.parse_args()
     return guarded("figures", arguments.out, lambda: make(arguments))
 

@@ -1,4 +1,5 @@
 """Draws accuracy over latency and over memory: each policy's points and front, with intervals, one figure an arena."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -35,14 +36,29 @@ def _percent(share: Optional[float]) -> Optional[float]:
 def worth_of(rows: list[Row]) -> Worth:
     """Measured accuracy where there is any; else predicted; else what the model loses."""
     if any(row.accuracy is not None for row in rows):
-        return Worth("measured accuracy (%)", True, "", lambda row: _percent(row.accuracy),
-                     lambda row: _percent(row.accuracy_predicted))
+        return Worth(
+            "measured accuracy (%)",
+            True,
+            "",
+            lambda row: _percent(row.accuracy),
+            lambda row: _percent(row.accuracy_predicted),
+        )
     if any(row.accuracy_predicted is not None for row in rows):
-        return Worth("predicted accuracy (%)", False, "Accuracy was not measured here: all points are predicted (hollow).",
-                     lambda row: None, lambda row: _percent(row.accuracy_predicted))
+        return Worth(
+            "predicted accuracy (%)",
+            False,
+            "Accuracy was not measured here: all points are predicted (hollow).",
+            lambda row: None,
+            lambda row: _percent(row.accuracy_predicted),
+        )
     note = "This model has no accuracy profile: the axis is the predicted loss, upside down (0: nothing is lost); hollow."
-    return Worth("− predicted loss (nats)", False, note, lambda row: None,
-                 lambda row: None if row.loss_predicted is None else -row.loss_predicted)
+    return Worth(
+        "− predicted loss (nats)",
+        False,
+        note,
+        lambda row: None,
+        lambda row: None if row.loss_predicted is None else -row.loss_predicted,
+    )
 
 
 @dataclass(frozen=True)
@@ -95,12 +111,24 @@ def _preload_words(preload: Optional[float]) -> str:
     return "" if preload is None else f", preload {size(preload)}"
 
 
-LATENCY = Axis("latency", "latency in virtual time (ms)", lambda b: b.latency_ms, lambda b: (b.memory_bytes, b.preload_bytes),
-               lambda row: row.latency, lambda row: row.predicted_latency_ms or row.latency,
-               lambda key: ("any memory" if key[0] is None else f"memory {size(key[0])}") + _preload_words(key[1]))
-MEMORY = Axis("memory", "peak memory (MiB)", lambda b: b.memory_bytes, lambda b: (b.latency_ms, b.preload_bytes),
-              lambda row: _mib(row.peak_bytes), lambda row: _mib(row.peak_bytes),
-              lambda key: ("any latency" if key[0] is None else f"latency {ms(key[0])}") + _preload_words(key[1]))
+LATENCY = Axis(
+    "latency",
+    "latency in virtual time (ms)",
+    lambda b: b.latency_ms,
+    lambda b: (b.memory_bytes, b.preload_bytes),
+    lambda row: row.latency,
+    lambda row: row.predicted_latency_ms or row.latency,
+    lambda key: ("any memory" if key[0] is None else f"memory {size(key[0])}") + _preload_words(key[1]),
+)
+MEMORY = Axis(
+    "memory",
+    "peak memory (MiB)",
+    lambda b: b.memory_bytes,
+    lambda b: (b.latency_ms, b.preload_bytes),
+    lambda row: _mib(row.peak_bytes),
+    lambda row: _mib(row.peak_bytes),
+    lambda key: ("any latency" if key[0] is None else f"latency {ms(key[0])}") + _preload_words(key[1]),
+)
 
 
 def chosen_panels(keys: list[tuple[Optional[float], ...]]) -> list[tuple[Optional[float], ...]]:
@@ -130,17 +158,38 @@ def _steps(points: list[Point]) -> tuple[list[float], list[float]]:
 
 def _draw_policy(ax: Axes, look: Look, stressed: bool, measured: list[Point], predicted: list[Point]) -> None:
     if predicted:
-        ax.plot([p.x for p in predicted], [p.y for p in predicted], linestyle="none", marker=look.marker, markersize=5.5,
-                markerfacecolor="none", markeredgecolor=look.colour, markeredgewidth=0.9, alpha=0.8, zorder=3)
+        ax.plot(
+            [p.x for p in predicted],
+            [p.y for p in predicted],
+            linestyle="none",
+            marker=look.marker,
+            markersize=5.5,
+            markerfacecolor="none",
+            markeredgecolor=look.colour,
+            markeredgewidth=0.9,
+            alpha=0.8,
+            zorder=3,
+        )
     shown = measured or predicted
     xs, ys = _steps(shown)
-    ax.plot(xs, ys, drawstyle="steps-post", color=look.colour, linestyle=look.line, linewidth=1.9 if stressed else 0.9, zorder=4)
+    ax.plot(
+        xs, ys, drawstyle="steps-post", color=look.colour, linestyle=look.line, linewidth=1.9 if stressed else 0.9, zorder=4
+    )
     on_front = set(zip(xs, ys))
     for point in measured:
         faint = 1.0 if (point.x, point.y) in on_front else 0.45
         if point.low is not None and point.high is not None:
             ax.vlines(point.x, point.low, point.high, color=look.colour, linewidth=1.0, alpha=0.5 * faint, zorder=2)
-        ax.plot([point.x], [point.y], linestyle="none", marker=look.marker, markersize=5, color=look.colour, alpha=faint, zorder=5)
+        ax.plot(
+            [point.x],
+            [point.y],
+            linestyle="none",
+            marker=look.marker,
+            markersize=5,
+            color=look.colour,
+            alpha=faint,
+            zorder=5,
+        )
 
 
 def _draw_panel(ax: Axes, cells: Cells, axis: Axis, worth: Worth, looks: dict[str, Look], stressed: set[str]) -> list[float]:
@@ -158,7 +207,9 @@ def _draw_panel(ax: Axes, cells: Cells, axis: Axis, worth: Worth, looks: dict[st
     return costs
 
 
-def draw_front(results: Results, arena: tuple[str, str], cells: Cells, axis: Axis, looks: dict[str, Look]) -> Optional[Drawn]:
+def draw_front(
+    results: Results, arena: tuple[str, str], cells: Cells, axis: Axis, looks: dict[str, Look]
+) -> Optional[Drawn]:
     rows = [row for group in cells.values() for row in group]
     worth = worth_of(rows)
     present = [label for label in looks if any(row.label == label and row.feasible for row in rows)]
@@ -170,9 +221,12 @@ def draw_front(results: Results, arena: tuple[str, str], cells: Cells, axis: Axi
     width = 10.4 if len(keys) > 1 else 6.6
     each = width / min(len(keys), columns)
     handles = [policy_handle(label, looks[label]) for label in present]
-    handles.append(Line2D([], [], linestyle="none", marker="o", markerfacecolor="none", markeredgecolor=MUTED, label="predicted"))
-    figure, axes = panels(len(keys), columns, each, 3.0 if len(keys) > 1 else 3.6,
-                          legend_height([handle.get_label() for handle in handles], width) + 0.2, sharey=True)
+    handles.append(
+        Line2D([], [], linestyle="none", marker="o", markerfacecolor="none", markeredgecolor=MUTED, label="predicted")
+    )
+    figure, axes = panels(
+        len(keys), columns, each, 3.0 if len(keys) > 1 else 3.6, legend_height(handles, width) + 0.2, sharey=True
+    )
     stressed = {"elastic", results.named("baseline", "sti"), results.named("reference", "optimal")}
     costs: list[float] = []
     for ax, key in zip(axes, keys):
@@ -184,15 +238,24 @@ def draw_front(results: Results, arena: tuple[str, str], cells: Cells, axis: Axi
     label_below(axes, axis.label)
     figure.supylabel(worth.name, fontsize=8.5)
     legend_below(figure, handles)
-    return Drawn(file_word("front", axis.kind, *arena), f"Accuracy and {axis.kind}: {arena_words(*arena)}",
-                 _caption(worth, axis, len(split), len(keys)), figure, "fronts")
+    return Drawn(
+        file_word("front", axis.kind, *arena),
+        f"Accuracy and {axis.kind}: {arena_words(*arena)}",
+        _caption(worth, axis, arena[1], len(split), len(keys)),
+        figure,
+        "fronts",
+    )
 
 
-def _caption(worth: Worth, axis: Axis, all_panels: int, shown: int) -> str:
+def _caption(worth: Worth, axis: Axis, workload: str, all_panels: int, shown: int) -> str:
     parts = [f"A step line is a policy's front: the best that it reaches at no more {axis.kind}."]
     if worth.measured:
-        parts.append("Filled: measured, bars are 95 % intervals (bootstrap over the sentences); faint: dominated by another "
-                     "point of the same policy; hollow: predicted.")
+        parts.append(
+            "Filled: measured, bars are 95 % intervals (bootstrap over the sentences); faint: dominated by another "
+            "point of the same policy; hollow: predicted."
+        )
+    if axis is LATENCY and workload:
+        parts.append("Latency of a sequence: the median of its requests, time in the queue included.")
     parts.append(worth.note)
     if shown < all_panels:
         parts.append(f"{shown} of {all_panels} budgets are shown.")

@@ -1,4 +1,5 @@
 """Says what was run and how to run it again; lists what went wrong."""
+
 from __future__ import annotations
 
 import json
@@ -47,8 +48,12 @@ def facts(results: Results) -> list[tuple[str, str]]:
         ("preload budgets", _span([row.preload_bytes for row in rows], size)),
         ("seeds", _span([row.seed for row in rows], lambda seed: plain(seed, 9))),
         ("data", data + (f" ({', '.join(str(n) for n in sorted(examples))} sentences)" if examples else "")),
-        ("rows", f"{count(len(rows))}: {count(sum(row.feasible for row in rows))} feasible, {count(measured)} with measured accuracy, "
-                 f"{count(sum(bool(row.error) for row in rows))} errors"),
+        (
+            "rows",
+            f"{count(len(rows))}: {count(sum(row.feasible for row in rows))} feasible, "
+            f"{count(measured)} with measured accuracy, "
+            f"{count(sum(bool(row.error) for row in rows))} errors",
+        ),
         ("program", f"tessera {results.version}" if results.version else ""),
     ]
     return [(name, value) for name, value in listed if value]
@@ -77,10 +82,12 @@ def _by_flags(results: Results) -> str:
 
     platforms = [file_of(item) for item in items(experiment.get("platforms"))] or [row.platform for row in results.rows]
     words = ["tessera", "compare", "--policies", listed(results.labels()), "--platforms", listed(platforms)]
-    for flag, values in (("--latencies", [f"{plain(row.latency_ms, 9)}ms" for row in results.rows if row.latency_ms]),
-                         ("--memories", [f"{row.memory_bytes:.0f}B" for row in results.rows if row.memory_bytes]),
-                         ("--data", [file_of(experiment.get("data"))]),
-                         ("--seeds", [f"{row.seed:.0f}" for row in results.rows if row.seed is not None])):
+    for flag, values in (
+        ("--latencies", [f"{plain(row.latency_ms, 9)}ms" for row in results.rows if row.latency_ms]),
+        ("--memories", [f"{row.memory_bytes:.0f}B" for row in results.rows if row.memory_bytes]),
+        ("--data", [file_of(experiment.get("data"))]),
+        ("--seeds", [f"{row.seed:.0f}" for row in results.rows if row.seed is not None]),
+    ):
         if listed(values):
             words += [flag, listed(values)]
     return shlex.join(words)
@@ -96,8 +103,14 @@ def error_table(results: Results, looks: dict[str, Look]) -> Table:
     first = {(row.label, row.error): results.budget_of(row) for row in reversed(results.rows) if row.error}
     lines: list[list[Cell]] = []
     for (label, error), times in counted.most_common(100):
-        lines.append([contender(label, looks[label].name), quantity(times, str(times)), words(error, "bad"),
-                      words(budget_words(first[(label, error)]))])
+        lines.append(
+            [
+                contender(label, looks[label].name),
+                quantity(times, str(times)),
+                words(error, "bad"),
+                words(budget_words(first[(label, error)])),
+            ]
+        )
     note = "A policy's illegal or overdue answer counts as a row without a result."
     if len(counted) > 100:
         note += f" {len(counted) - 100} rarer messages are left out."

@@ -1,7 +1,8 @@
 """Draws the bits of every shard over layer and slice, contender by contender under one budget."""
+
 from __future__ import annotations
 
-from typing import Optional
+from typing import Any, Optional
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -11,7 +12,7 @@ from matplotlib.patches import Patch
 
 from chosen import planned
 from drawing import Drawn, label_below, legend_below, legend_height, panels
-from palette import ABSENT, GRID, INK, PAPER, bits_colour, bits_ink
+from palette import GRID, PAPER, bits_colour, bits_ink
 from results import Budget, PlanFile, Results, Row
 from wording import NOTHING, budget_words, file_word, percent
 
@@ -25,8 +26,12 @@ def extent(results: Results, rows: list[Row], plans: list[PlanFile]) -> tuple[in
     models = {row.model for row in rows}
     places = [place for plan in plans for place in plan.shards]
     likes = [row for row in results.rows if row.model in models]
-    layers = max([layer + 1 for layer, _ in places] + [int(row.depth) for row in likes if row.depth and row.depth <= 4096], default=1)
-    slices = max([j + 1 for _, j in places] + [int(row.width) for row in likes if row.width and row.width <= 4096], default=1)
+    layers = max(
+        [layer + 1 for layer, _ in places] + [int(row.depth) for row in likes if row.depth and row.depth <= 4096], default=1
+    )
+    slices = max(
+        [j + 1 for _, j in places] + [int(row.width) for row in likes if row.width and row.width <= 4096], default=1
+    )
     return layers, slices
 
 
@@ -48,13 +53,26 @@ def _draw_cells(ax: Axes, grid: np.ndarray, kinds: list[int]) -> None:
     codes = np.searchsorted(kinds, grid)
     norm = BoundaryNorm(np.arange(-0.5, len(kinds)), len(kinds))
     numbered = max(grid.shape) <= _NUMBERED_UP_TO
-    ax.pcolormesh(codes, cmap=colours, norm=norm, edgecolors=PAPER if max(grid.shape) <= 32 else "none",
-                  linewidth=0.6, rasterized=grid.size > _VECTOR_UP_TO)
+    ax.pcolormesh(
+        codes,
+        cmap=colours,
+        norm=norm,
+        edgecolors=PAPER if max(grid.shape) <= 32 else "none",
+        linewidth=0.6,
+        rasterized=grid.size > _VECTOR_UP_TO,
+    )
     if numbered:
         for (layer, j), bits in np.ndenumerate(grid):
             if bits:
-                ax.text(j + 0.5, layer + 0.5, _cell_words(int(bits)), ha="center", va="center", fontsize=6.3,
-                        color=bits_ink(int(bits)))
+                ax.text(
+                    j + 0.5,
+                    layer + 0.5,
+                    _cell_words(int(bits)),
+                    ha="center",
+                    va="center",
+                    fontsize=6.3,
+                    color=bits_ink(int(bits)),
+                )
 
 
 def _mark_resident(ax: Axes, plan: PlanFile, cells: int) -> None:
@@ -64,9 +82,13 @@ def _mark_resident(ax: Axes, plan: PlanFile, cells: int) -> None:
         return
     width = 1.3 if cells <= _NUMBERED_UP_TO else 0.5
     for layer, j in places:
-        ax.plot([j + 0.08, j + 0.92, j + 0.92, j + 0.08, j + 0.08],
-                [layer + 0.08, layer + 0.08, layer + 0.92, layer + 0.92, layer + 0.08], color=_RESIDENT, linewidth=width,
-                solid_joinstyle="miter")
+        ax.plot(
+            [j + 0.08, j + 0.92, j + 0.92, j + 0.08, j + 0.08],
+            [layer + 0.08, layer + 0.08, layer + 0.92, layer + 0.92, layer + 0.08],
+            color=_RESIDENT,
+            linewidth=width,
+            solid_joinstyle="miter",
+        )
 
 
 _RESIDENT = "#e4572e"
@@ -101,6 +123,25 @@ def _wrapped(labels: list[str], width: int) -> list[str]:
     return short if len(short) <= 2 else [short[0], f"{len(short) - 1} more"]
 
 
+def _handles(kinds: list[int], resident: bool) -> list[Any]:
+    handles: list[Any] = [Patch(facecolor=bits_colour(bits), edgecolor=GRID, label=_bits_name(bits)) for bits in kinds]
+    if resident:
+        handles.append(
+            Line2D(
+                [],
+                [],
+                linestyle="none",
+                marker="s",
+                markersize=7,
+                markerfacecolor="none",
+                markeredgecolor=_RESIDENT,
+                markeredgewidth=1.3,
+                label="in memory before the request",
+            )
+        )
+    return handles
+
+
 def draw_heat(results: Results, budget: Budget, rows: list[Row]) -> Optional[Drawn]:
     shown = same_plans(results, planned(results, rows))
     if not shown:
@@ -112,16 +153,14 @@ def draw_heat(results: Results, budget: Budget, rows: list[Row]) -> Optional[Dra
     columns = min(4, len(shown))
     each = 10.4 / max(columns, 3)
     height = min(4.4, max(1.3, 0.5 + (each - 0.45) * layers / max(slices, 1))) + 0.35
-    handles: list[object] = [Patch(facecolor=bits_colour(bits), edgecolor=GRID, label=_bits_name(bits)) for bits in kinds]
-    if any(shard.preloaded for _, _, plan in shown for shard in plan.shards.values()):
-        handles.append(Line2D([], [], linestyle="none", marker="s", markersize=7, markerfacecolor="none",
-                              markeredgecolor=_RESIDENT, markeredgewidth=1.3, label="in memory before the request"))
-    figure, axes = panels(len(shown), columns, each, height,
-                          legend_height([handle.get_label() for handle in handles], each * columns) + 0.25)
+    handles = _handles(kinds, any(shard.preloaded for _, _, plan in shown for shard in plan.shards.values()))
+    figure, axes = panels(len(shown), columns, each, height, legend_height(handles, each * columns) + 0.25)
     for ax, (labels, row, plan) in zip(axes, shown):
         _draw_cells(ax, bits_grid(plan, layers, slices), kinds)
         _mark_resident(ax, plan, max(layers, slices))
-        ax.set_title(_title(_wrapped(labels, 30 if len(labels) == 1 else 14), row), loc="left", fontsize=8.2, fontweight="normal")
+        ax.set_title(
+            _title(_wrapped(labels, 30 if len(labels) == 1 else 14), row), loc="left", fontsize=8.2, fontweight="normal"
+        )
         ax.set_xlim(0, slices)
         ax.set_ylim(layers, 0)
         _index_axis(ax, layers, slices)
@@ -131,8 +170,13 @@ def draw_heat(results: Results, budget: Budget, rows: list[Row]) -> Optional[Dra
     caption = "The number is the bitwidth (32: exact). Contenders that planned the same share a panel."
     if more > 0:
         caption += f" {more} further plans are not shown."
-    return Drawn(file_word("heat", budget_words(budget)), f"Bits over layer and slice: {budget_words(budget)}", caption, figure,
-                 "plans")
+    return Drawn(
+        file_word("heat", budget_words(budget)),
+        f"Bits over layer and slice: {budget_words(budget)}",
+        caption,
+        figure,
+        "plans",
+    )
 
 
 def _bits_name(bits: int) -> str:

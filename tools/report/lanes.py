@@ -1,7 +1,8 @@
 """Draws what each device does when, as predicted: loads by their bits, computes, and the times when all computing waits."""
+
 from __future__ import annotations
 
-from typing import Optional
+from typing import Any, Optional
 
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
@@ -63,8 +64,15 @@ def _draw_bars(ax: Axes, lanes: list[Lane], y: int, span: float) -> None:
         words, middle = _bar_words(lane), (lane.start_ms + lane.end_ms) / 2
         room = 0.0075 * span * len(words)
         if words and lane.end_ms - lane.start_ms > 1.25 * room and middle - right > room:
-            ax.text(middle, y, words, ha="center", va="center", fontsize=6.2,
-                    color=bits_ink(lane.bits) if lane.is_load and lane.bits else bits_ink(2 if lane.is_compute else 32))
+            ax.text(
+                middle,
+                y,
+                words,
+                ha="center",
+                va="center",
+                fontsize=6.2,
+                color=bits_ink(lane.bits) if lane.is_load and lane.bits else bits_ink(2 if lane.is_compute else 32),
+            )
             right = middle + room / 2
 
 
@@ -86,13 +94,37 @@ def _y_labels(ax: Axes, blocks: list[tuple[list[str], list[str]]]) -> int:
     ticks, texts, at = [], [], 0
     for labels, devices in blocks:
         names = " = ".join(labels)
-        ax.text(0, at - 0.52, names if len(names) <= 100 else names[:99] + "…", fontsize=8, fontweight="bold", color=INK,
-                va="bottom", ha="left")
+        ax.text(
+            0,
+            at - 0.52,
+            names if len(names) <= 100 else names[:99] + "…",
+            fontsize=8,
+            fontweight="bold",
+            color=INK,
+            va="bottom",
+            ha="left",
+        )
         ticks += [at + k for k in range(len(devices))]
         texts += devices
         at += len(devices) + 1
     ax.set_yticks(ticks, texts)
     return at
+
+
+def _handles(plans: list[PlanFile], deadline: bool) -> list[Any]:
+    bits = sorted({lane.bits for plan in plans for lane in plan.lanes if lane.is_load and lane.bits})
+    handles: list[Any] = [
+        Patch(facecolor=bits_colour(b), label=f"load, {b if b < 32 else 'exact'}" + (" bits" if b < 32 else ""))
+        for b in bits
+    ]
+    handles += [
+        Patch(facecolor=MUTED, label="load of rows, exit head"),
+        Patch(facecolor=COMPUTE, label="compute"),
+        Patch(facecolor=STALL, label="waits for storage (critical)"),
+    ]
+    if deadline:
+        handles.append(Line2D([], [], color=STALL, linestyle=(0, (3, 2)), label="latency budget"))
+    return handles
 
 
 def draw_lanes(results: Results, budget: Budget, rows: list[Row]) -> Optional[Drawn]:
@@ -105,15 +137,9 @@ def draw_lanes(results: Results, budget: Budget, rows: list[Row]) -> Optional[Dr
     span = max(max(lane.end_ms for lane in plan.lanes) for _, _, plan in shown)
     deadline = budget.latency_ms if budget.latency_ms is not None and budget.latency_ms <= 1.6 * max(span, 1e-9) else None
     span = max(span, deadline or 0.0) or 1.0
-    bits = sorted({lane.bits for _, _, plan in shown for lane in plan.lanes if lane.is_load and lane.bits})
-    handles: list[object] = [Patch(facecolor=bits_colour(b), label=f"load, {b if b < 32 else 'exact'}" + (" bits" if b < 32 else ""))
-                             for b in bits]
-    handles += [Patch(facecolor=MUTED, label="load of rows, exit head"), Patch(facecolor=COMPUTE, label="compute"),
-                Patch(facecolor=STALL, label="waits for storage (critical)")]
-    if deadline is not None:
-        handles.append(Line2D([], [], color=STALL, linestyle=(0, (3, 2)), label="latency budget"))
+    handles = _handles([plan for _, _, plan in shown], deadline is not None)
     lines = sum(len(devices) + 1 for _, devices in blocks)
-    figure = new_figure(10.4, 0.27 * lines + 0.75 + legend_height([handle.get_label() for handle in handles], 10.4))
+    figure = new_figure(10.4, 0.27 * lines + 0.75 + legend_height(handles, 10.4))
     ax = figure.subplots()
     used = _y_labels(ax, blocks)
     at = 0
@@ -131,6 +157,9 @@ def draw_lanes(results: Results, budget: Budget, rows: list[Row]) -> Optional[Dr
     ax.spines["left"].set_visible(False)
     ax.set_xlabel("predicted time since the request's arrival (ms)")
     legend_below(figure, handles)
-    caption = ("Numbers are layers; e embed, r rows, x exit head. Red: no device computes, the request waits for storage."
-               + (f" {more} further plans are not shown." if more > 0 else ""))
-    return Drawn(file_word("lanes", budget_words(budget)), f"Lanes over time: {budget_words(budget)}", caption, figure, "plans")
+    caption = "Numbers are layers; e embed, r rows, x exit head. Red: no device computes, the request waits for storage." + (
+        f" {more} further plans are not shown." if more > 0 else ""
+    )
+    return Drawn(
+        file_word("lanes", budget_words(budget)), f"Lanes over time: {budget_words(budget)}", caption, figure, "plans"
+    )

@@ -1,4 +1,5 @@
 """Finds matplotlib, numpy and jinja2, if need be with the distribution's Python in place of the one that was called."""
+
 from __future__ import annotations
 
 import importlib.util
@@ -22,5 +23,7 @@ def require(program: str) -> None:
     if _ONCE not in os.environ and os.access(DISTRIBUTION, os.X_OK):
         os.environ[_ONCE] = sys.executable or "python3"
         os.execv(DISTRIBUTION, [DISTRIBUTION, *sys.argv])
-    sys.exit(f"{program}: {', '.join(lacking)} cannot be imported by {sys.executable}; "
-             "as root run: apt-get install python3-matplotlib python3-jinja2")
+    sys.exit(
+        f"{program}: {', '.join(lacking)} cannot be imported by {sys.executable}; "
+        "as root run: apt-get install python3-matplotlib python3-jinja2"
+    )

@@ -1,4 +1,5 @@
 """Assembles the page: one file with its figures, style and script inside, that opens without a network."""
+
 from __future__ import annotations
 
 import re
@@ -52,7 +53,7 @@ _FONT = re.compile(r"'DejaVu Sans'[^;\"]*")
 
 def inline_svg(drawn: Drawn) -> str:
     """The figure for the page: no prolog, ids of its own, colours that follow the reader's light or dark, and its title."""
-    svg = drawn.svg[drawn.svg.index("<svg"):]
+    svg = drawn.svg[drawn.svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, count=1, flags=re.DOTALL)
     svg = _IDS.sub(lambda match: f"{match[1]}{drawn.name}-", svg)
     svg = _COLOURS.sub(lambda match: _SWAPPED[match[0].lower()], svg)
@@ -69,9 +70,12 @@ def _variables(colours: dict[str, str]) -> str:
 
 
 def render(page: Page) -> str:
-    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(HERE), autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(HERE), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
     environment.filters["inline"] = lambda drawn: Markup(inline_svg(drawn))
     style = (HERE / "page.css").read_text(encoding="utf-8")
     script = (HERE / "page.js").read_text(encoding="utf-8")
-    return environment.get_template("page.html.j2").render(page=page, light=_variables(LIGHT), dark=_variables(DARK), style=style,
-                                                           script=script)
+    return environment.get_template("page.html.j2").render(
+        page=page, light=_variables(LIGHT), dark=_variables(DARK), style=style, script=script
+    )

@@ -1,12 +1,14 @@
 """Compares contenders two by two over the same sentences: who is better where, and whether that may be chance."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any, Optional
 
+from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from drawing import Drawn, legend_below, legend_height, number_axis, panels
+from drawing import Drawn, legend_below, legend_height, panels
 from palette import INK, MUTED, Look
 from results import Budget, Results, number, text
 from significance import LEVEL, holm, mcnemar, mean
@@ -53,7 +55,9 @@ def read_pair(item: dict[str, Any], swept_preload: frozenset[str]) -> Optional[P
         return None
     platform = text(item.get("platform")) or "unnamed platform"
     preload = number(item.get("preload_bytes")) if platform in swept_preload else None
-    budget = Budget(platform, text(item.get("workload")), number(item.get("latency_ms")), number(item.get("memory_bytes")), preload)
+    budget = Budget(
+        platform, text(item.get("workload")), number(item.get("latency_ms")), number(item.get("memory_bytes")), preload
+    )
     n, only_a, only_b = (number(item.get(name)) for name in ("n", "only_a_right", "only_b_right"))
     p = number(item.get("p_mcnemar"))
     difference = _in_points(item, "difference")
@@ -78,26 +82,42 @@ def _difference_cell(pair: Pair) -> Cell:
     return quantity(pair.difference, points(pair.difference, sign=True), style="best" if pair.better else "")
 
 
+def _pair_cells(pair: Pair, looks: dict[str, Look]) -> list[Cell]:
+    return [
+        *(_named(label, looks, pair.better == label) for label in (pair.a, pair.b)),
+        quantity(pair.n, count(pair.n)),
+        quantity(pair.only_a, count(pair.only_a)),
+        quantity(pair.only_b, count(pair.only_b)),
+        _difference_cell(pair),
+        words(interval(pair.low, pair.high)),
+        quantity(pair.p, p_value(pair.p)),
+        quantity(pair.adjusted, p_value(pair.adjusted)),
+        words(pair.better or "may be chance", "" if pair.better else "rest"),
+    ]
+
+
+_COLUMNS = "budget|first|second|sentences|only first right|only second right|difference|95 % interval|p|p (Holm)|better"
+
+
 def pair_table(pairs: list[Pair], looks: dict[str, Look]) -> Optional[Table]:
     if not pairs:
         return None
     lines = []
     several_seeds = len({pair.seed for pair in pairs}) > 1
     for pair in pairs[:MOST_LISTED]:
-        where = budget_words(pair.budget) + (f", seed {plain(pair.seed, 9)}" if several_seeds and pair.seed is not None else "")
-        lines.append([words(where), *(_named(label, looks, pair.better == label) for label in (pair.a, pair.b)),
-                      quantity(pair.n, count(pair.n)), quantity(pair.only_a, count(pair.only_a)),
-                      quantity(pair.only_b, count(pair.only_b)), _difference_cell(pair), words(interval(pair.low, pair.high)),
-                      quantity(pair.p, p_value(pair.p)), quantity(pair.adjusted, p_value(pair.adjusted)),
-                      words(pair.better or "may be chance", "" if pair.better else "rest")])
+        where = budget_words(pair.budget) + (
+            f", seed {plain(pair.seed, 9)}" if several_seeds and pair.seed is not None else ""
+        )
+        lines.append([words(where)] + _pair_cells(pair, looks))
     tested = sum(pair.p is not None for pair in pairs)
-    note = (f"Exact McNemar test over the same sentences. Of {tested} comparisons, 5 % would look significant by chance alone: "
-            f"the better one is named only where p stays below {LEVEL} after Holm's correction over all {tested}. Differences: "
-            "first less second, in points, with 95 % intervals (bootstrap over the sentences, each by itself, not corrected).")
+    note = (
+        f"Exact McNemar test over the same sentences. Of {tested} comparisons, 5 % would look significant by chance alone: "
+        f"the better one is named only where p stays below {LEVEL} after Holm's correction over all {tested}. Differences: "
+        "first less second, in points, with 95 % intervals (bootstrap over the sentences, each by itself, not corrected)."
+    )
     if len(pairs) > MOST_LISTED:
         note += f" The first {MOST_LISTED} of {len(pairs)} are listed; results.json has all."
-    return Table("All pairs", ["budget", "first", "second", "sentences", "only first right", "only second right", "difference",
-                               "95 % interval", "p", "p (Holm)", "better"], lines, note, filterable=True, folded=len(lines) > 40)
+    return Table("All pairs", _COLUMNS.split("|"), lines, note, filterable=True, folded=len(lines) > 40)
 
 
 def _named(label: str, looks: dict[str, Look], better: bool) -> Cell:
@@ -132,11 +152,19 @@ def tally_table(pairs: list[Pair], looks: dict[str, Look]) -> Optional[Table]:
                 continue
             wins, ties, losses, difference = score
             style = "best" if wins > losses else "worse" if losses > wins else ""
-            cells.append(quantity(difference, f"{wins}–{ties}–{losses}  ({points(difference, sign=True)})", style=style,
-                                  hint=f"{a} against {b}: better under {wins} budgets, worse under {losses}, {ties} may be chance"))
+            cells.append(
+                quantity(
+                    difference,
+                    f"{wins}–{ties}–{losses}  ({points(difference, sign=True)})",
+                    style=style,
+                    hint=f"{a} against {b}: better under {wins} budgets, worse under {losses}, {ties} may be chance",
+                )
+            )
         lines.append(cells)
-    note = ("The line's contender against the column's: wins–ties–losses over budgets on measured accuracy, a win where McNemar's "
-            f"p stays below {LEVEL} after Holm's correction; in brackets the mean difference in points.")
+    note = (
+        "The line's contender against the column's: wins–ties–losses over budgets on measured accuracy, a win where "
+        f"McNemar's p stays below {LEVEL} after Holm's correction; in brackets the mean difference in points."
+    )
     return Table("Wins, ties, losses", ["against"] + met, lines, note)
 
 
@@ -149,7 +177,11 @@ def draw_differences(results: Results, pairs: list[Pair], looks: dict[str, Look]
     for arena in results.arenas():
         against: dict[str, list[Pair]] = {}
         for pair in pairs:
-            if (pair.budget.platform, pair.budget.workload) == arena and base in (pair.a, pair.b) and pair.difference is not None:
+            if (
+                (pair.budget.platform, pair.budget.workload) == arena
+                and base in (pair.a, pair.b)
+                and pair.difference is not None
+            ):
                 against.setdefault(pair.b if pair.a == base else pair.a, []).append(pair)
         figure = _draw_against(arena, base, {label: against[label] for label in looks if label in against}, looks)
         if figure is not None:
@@ -157,33 +189,39 @@ def draw_differences(results: Results, pairs: list[Pair], looks: dict[str, Look]
     return drawn
 
 
-def _draw_against(arena: tuple[str, str], base: str, against: dict[str, list[Pair]], looks: dict[str, Look]) -> Optional[Drawn]:
+def _draw_group(ax: Axes, label: str, group: list[Pair], budgets: list[Budget], look: Look) -> None:
+    ax.axhline(0, color=MUTED, linewidth=0.9)
+    place = {budget: i for i, budget in enumerate(budgets)}
+    for pair in group:
+        sign, x = 1 if pair.a == label else -1, place[pair.budget]
+        if pair.low is not None and pair.high is not None:
+            ax.plot([x, x], [sign * pair.low, sign * pair.high], color=look.colour, linewidth=1.1, alpha=0.7)
+        face = look.colour if pair.better else "none"
+        ax.plot([x], [sign * (pair.difference or 0.0)], look.marker, markersize=5, color=look.colour, markerfacecolor=face)
+    step = max(1, -(-len(budgets) // 10))
+    names = [budget_words(budget, platform=False) for budget in budgets[::step]]
+    ax.set_xticks(range(0, len(budgets), step), names, rotation=90, fontsize=6.5)
+    ax.set_xlim(-0.6, len(budgets) - 0.4)
+    ax.tick_params(labelbottom=True)
+
+
+def _draw_against(
+    arena: tuple[str, str], base: str, against: dict[str, list[Pair]], looks: dict[str, Look]
+) -> Optional[Drawn]:
     if not against:
         return None
     shown = list(against.items())[:MOST_PANELS]
     budgets = sorted({pair.budget for _, group in shown for pair in group}, key=Budget.sort_key)
-    place = {budget: i for i, budget in enumerate(budgets)}
-    handles = [Line2D([], [], color=INK, marker="o", linestyle="none", label="significant after Holm's correction"),
-               Line2D([], [], color=INK, marker="o", markerfacecolor="none", linestyle="none", label="may be chance")]
+    handles = [
+        Line2D([], [], color=INK, marker="o", linestyle="none", label="significant after Holm's correction"),
+        Line2D([], [], color=INK, marker="o", markerfacecolor="none", linestyle="none", label="may be chance"),
+    ]
     columns = min(3, len(shown))
     each = 10.4 / columns if columns > 1 else 6.6
-    figure, axes = panels(len(shown), columns, each, 2.0, legend_height([str(h.get_label()) for h in handles], 10.4) + 0.9,
-                          sharey=True, sharex=True)
+    figure, axes = panels(len(shown), columns, each, 2.0, legend_height(handles, 10.4) + 0.9, sharey=True, sharex=True)
     for ax, (label, group) in zip(axes, shown):
-        ax.axhline(0, color=MUTED, linewidth=0.9)
-        for pair in group:
-            sign = 1 if pair.a == label else -1
-            x, colour = place[pair.budget], looks[label].colour
-            if pair.low is not None and pair.high is not None:
-                ax.plot([x, x], [sign * pair.low, sign * pair.high], color=colour, linewidth=1.1, alpha=0.7)
-            ax.plot([x], [sign * (pair.difference or 0.0)], marker=looks[label].marker, markersize=5, color=colour, linestyle="none",
-                    markerfacecolor=colour if pair.better else "none")
+        _draw_group(ax, label, group, budgets, looks[label])
         ax.set_title(f"{label} − {base}", loc="left", fontweight="normal")
-        step = max(1, -(-len(budgets) // 10))
-        ax.set_xticks(range(0, len(budgets), step), [budget_words(b, platform=False) for b in budgets[::step]], rotation=90,
-                      fontsize=6.5)
-        ax.set_xlim(-0.6, len(budgets) - 0.4)
-        ax.tick_params(labelbottom=True)
     figure.supylabel("difference of measured accuracy (points)", fontsize=8.5)
     legend_below(figure, handles)
     caption = f"Above 0: more accurate than {base} at the same budgets; bars: 95 % intervals, paired over the sentences."

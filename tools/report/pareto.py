@@ -1,4 +1,5 @@
 """Finds the points of a front: nothing costs less and is worth as much."""
+
 from __future__ import annotations
 
 from typing import Sequence

@@ -1,4 +1,5 @@
 """Tells how far each contender stays behind the proven bound: tables and one figure."""
+
 from __future__ import annotations
 
 import math
@@ -12,7 +13,7 @@ from palette import INK, MUTED, Look
 from results import Budget, Results, Row, items, number, text
 from significance import bootstrap_mean, mean, median
 from tables import Cell, Table, contender, quantity, words
-from wording import NOTHING, arena_words, budget_words, count, percent, plain, points
+from wording import NOTHING, arena_words, budget_words, percent, plain, points
 
 MOST_COLUMNS = 16
 MOST_PANELS = 6
@@ -77,13 +78,17 @@ def told_gap_closed(results: Results, mine: list[Row]) -> Optional[float]:
     return None
 
 
-def _summary_row(results: Results, all_mine: list[Row], look: Look, stick: Yardstick,
-                 baseline: Optional[Behind]) -> list[Cell]:
+def _summary_row(
+    results: Results, all_mine: list[Row], look: Look, stick: Yardstick, baseline: Optional[Behind]
+) -> list[Cell]:
     label = all_mine[0].label
     values = regrets(all_mine, stick)
     low, high = bootstrap_mean(values)
-    worst = max((row for row in all_mine if row.feasible and stick.regret(row) is not None), key=lambda row: stick.regret(row) or 0.0,
-                default=None)
+    worst = max(
+        (row for row in all_mine if row.feasible and stick.regret(row) is not None),
+        key=lambda row: stick.regret(row) or 0.0,
+        default=None,
+    )
     closed = told_gap_closed(results, all_mine)
     if closed is None and baseline is not None:
         closed = gap_closed(behind(results, all_mine, stick), baseline)
@@ -91,17 +96,19 @@ def _summary_row(results: Results, all_mine: list[Row], look: Look, stick: Yards
     errors = sum(bool(row.error) for row in all_mine)
     plan_us = median([row.plan_us for row in all_mine if row.plan_us is not None])
     average, farthest = mean(values), None if worst is None else stick.regret(worst)
-    return [contender(label, look.name), quantity(feasible, f"{feasible} of {len(all_mine)}"),
-            quantity(errors, str(errors) if errors else "", style="bad" if errors else ""),
-            quantity(average, stick.shown(average)),
-            words("" if low is None or high is None else f"{stick.shown(low)} … {stick.shown(high)}"),
-            quantity(farthest, stick.shown(farthest),
-                     hint="" if worst is None else budget_words(results.budget_of(worst))),
-            quantity(closed, percent(closed, 0).replace("-", "−")), quantity(plan_us, NOTHING if plan_us is None else plain(plan_us))]
+    return [
+        contender(label, look.name),
+        quantity(feasible, f"{feasible} of {len(all_mine)}"),
+        quantity(errors, str(errors) if errors else "", style="bad" if errors else ""),
+        quantity(average, stick.shown(average)),
+        words("" if low is None or high is None else f"{stick.shown(low)} … {stick.shown(high)}"),
+        quantity(farthest, stick.shown(farthest), hint="" if worst is None else budget_words(results.budget_of(worst))),
+        quantity(closed, percent(closed, 0).replace("-", "−")),
+        quantity(plan_us, NOTHING if plan_us is None else plain(plan_us)),
+    ]
 
 
-_COLUMNS = ["contender", "answered", "errors", "mean regret", "95 % interval", "worst", "gap closed",
-            "planning, median µs"]
+_COLUMNS = ["contender", "answered", "errors", "mean regret", "95 % interval", "worst", "gap closed", "planning, median µs"]
 
 
 def summary_table(results: Results, rows: list[Row], looks: dict[str, Look], title: str, noted: bool) -> Optional[Table]:
@@ -116,14 +123,17 @@ def summary_table(results: Results, rows: list[Row], looks: dict[str, Look], tit
         mine = [row for row in rows if row.label == label]
         if mine:
             lines.append(_summary_row(results, mine, look, stick, baseline))
-    note = (f"Regret and gap in {stick.unit}: regret is the proven bound less what the plan is predicted to reach, the gap the "
-            "bound less what the reference's own plan reaches. Means are over the rows that a contender answered; intervals by "
-            "bootstrap over them.")
+    note = (
+        f"Regret and gap in {stick.unit}: regret is the proven bound less what the plan is predicted to reach, the gap the "
+        "bound less what the reference's own plan reaches. Means are over the rows that a contender answered; intervals by "
+        "bootstrap over them."
+    )
     if base:
         note += f" Gap closed: of the distance from {base} to the reference's plan, summed over the rows that both answered."
     gaps = [gap for gap in (stick.gap(row) for row in rows) if gap is not None]
     if gaps:
-        note += f" The reference's own plans stay {stick.shown(mean(gaps))} below the bound on average, {stick.shown(max(gaps))} at worst."
+        note += f" The reference's own plans stay {stick.shown(mean(gaps))} below the bound on average, "
+        note += f"{stick.shown(max(gaps))} at worst."
     return Table(title, _COLUMNS, lines, note if noted else "")
 
 
@@ -134,8 +144,15 @@ def _columns(budgets: list[Budget]) -> list[tuple[str, set[Budget]]]:
     by_latency: dict[Optional[float], set[Budget]] = {}
     for budget in budgets:
         by_latency.setdefault(budget.latency_ms, set()).add(budget)
-    return [(budget_words(Budget("", "", latency, None, None), platform=False).split(",")[0], group)
-            for latency, group in by_latency.items()]
+    return [
+        (budget_words(Budget("", "", latency, None, None), platform=False).split(",")[0], group)
+        for latency, group in by_latency.items()
+    ]
+
+
+def _least(values: list[Optional[float]]) -> Optional[float]:
+    known = [value for value in values if value is not None]
+    return min(known) if known else None
 
 
 def budget_table(results: Results, arena: tuple[str, str], looks: dict[str, Look]) -> Optional[Table]:
@@ -148,12 +165,19 @@ def budget_table(results: Results, arena: tuple[str, str], looks: dict[str, Look
     labels = [label for label in looks if any(row.label == label for row in rows)]
 
     def cell(label: str, group: set[Budget], of: Callable[[Row], Optional[float]]) -> Optional[float]:
-        return mean([value for value in (of(row) for row in rows if row.label == label and row.feasible
-                                         and results.budget_of(row) in group) if value is not None])
+        return mean(
+            [
+                value
+                for value in (
+                    of(row) for row in rows if row.label == label and row.feasible and results.budget_of(row) in group
+                )
+                if value is not None
+            ]
+        )
 
     values = {label: [cell(label, group, stick.regret) for _, group in columns] for label in labels}
     most = max((value for line in values.values() for value in line if value is not None), default=0.0)
-    least = [min((values[label][i] for label in labels if values[label][i] is not None), default=None) for i in range(len(columns))]
+    least = [_least([line[i] for line in values.values()]) for i in range(len(columns))]
     lines = []
     for label in labels:
         cells = [contender(label, looks[label].name)]
@@ -162,8 +186,10 @@ def budget_table(results: Results, arena: tuple[str, str], looks: dict[str, Look
             heat = None if value is None or most <= 0 else max(0.0, min(1.0, value / most))
             cells.append(quantity(value, stick.shown(value), style=style, heat=heat))
         lines.append(cells)
-    gaps = [mean([gap for gap in (stick.gap(row) for row in rows if results.budget_of(row) in group) if gap is not None])
-            for _, group in columns]
+    gaps = [
+        mean([gap for gap in (stick.gap(row) for row in rows if results.budget_of(row) in group) if gap is not None])
+        for _, group in columns
+    ]
     lines.append([words("gap of the reference", "rest")] + [quantity(gap, stick.shown(gap), style="rest") for gap in gaps])
     note = f"In {stick.unit}, mean over seeds; bold: the least; {NOTHING}: infeasible."
     if len(columns) < len(budgets):
@@ -179,12 +205,15 @@ def draw_regrets(results: Results, looks: dict[str, Look]) -> list[Drawn]:
         return []
     shown = arenas[:MOST_PANELS]
     labels = [label for label in looks if any(row.label == label and row.feasible for _, rows in shown for row in rows)]
-    handles = [Line2D([], [], color=INK, marker="o", markersize=5, label="mean, 95 % interval"),
-               Line2D([], [], color=MUTED, marker="|", linestyle="none", markersize=8, label="worst budget")]
+    handles = [
+        Line2D([], [], color=INK, marker="o", markersize=5, label="mean, 95 % interval"),
+        Line2D([], [], color=MUTED, marker="|", linestyle="none", markersize=8, label="worst budget"),
+    ]
     height = 0.55 + 0.21 * len(labels)
     columns = min(3, len(shown))
-    figure, axes = panels(len(shown), columns, 10.4 / columns if columns > 1 else 6.6, height,
-                          legend_height([handle.get_label() for handle in handles], 10.4) + 0.15, sharey=True)
+    figure, axes = panels(
+        len(shown), columns, 10.4 / columns if columns > 1 else 6.6, height, legend_height(handles, 10.4) + 0.15, sharey=True
+    )
     for ax, (arena, rows) in zip(axes, shown):
         stick = yardstick(rows) or POINTS
         for i, label in enumerate(labels):

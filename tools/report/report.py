@@ -3,9 +3,10 @@
 
     report.py OUT [--at platform=sti-board,latency=300ms,memory=8MiB]...
 
-Needs matplotlib, numpy and jinja2 (Debian: python3-matplotlib python3-jinja2). Exit codes: 0 done, 1 the report itself failed,
-2 wrong use or no results, 4 the directory cannot be written.
+Needs matplotlib, numpy and jinja2 (Debian: python3-matplotlib python3-jinja2). Exit codes: 0 done, 1 the report itself
+failed, 2 wrong use or no results, 4 the directory cannot be written.
 """
+
 from __future__ import annotations
 
 import sys
@@ -55,30 +56,62 @@ def _plan_section(results: Results, selectors: list[Selector], look: dict[str, L
         figures += [figure for figure in drawn if figure is not None]
         found = differences.differences_at(results, budget, groups[budget], look)
         told += [found] if found is not None else []
-    text = ("" if selectors else "Of each platform and workload the budget under which the contenders differ most; others: run this "
-            "page's command with --at platform=…,latency=…,memory=….")
+    text = (
+        ""
+        if selectors
+        else "Of each platform and workload the budget under which the contenders differ most; others: run this "
+        "page's command with --at platform=…,latency=…,memory=…."
+    )
     if not figures:
         text = "No plan was found in plans/: nothing to show."
-    return [Section("plans", "Plans", text, figures),
-            Section("differences", "Why not the same bits?",
-                    "Shards on which two contenders differ, with each policy's own reason for its choice." if told else
-                    "Fewer than two contenders have plans under a common budget.", differences=told)]
+    return [
+        Section("plans", "Plans", text, figures),
+        Section(
+            "differences",
+            "Why not the same bits?",
+            (
+                "Shards on which two contenders differ, with each policy's own reason for its choice."
+                if told
+                else "Fewer than two contenders have plans under a common budget."
+            ),
+            differences=told,
+        ),
+    ]
 
 
 def _sections(results: Results, selectors: list[Selector]) -> list[Section]:
     look = looks(results.labels())
     found = pairs.read_pairs(results)
-    summaries = [regret.summary_table(results, results.rows, look, "All platforms and workloads", True)] if len(results.arenas()) > 1 else []
+    summaries = (
+        [regret.summary_table(results, results.rows, look, "All platforms and workloads", True)]
+        if len(results.arenas()) > 1
+        else []
+    )
     for arena in results.arenas():
         mine = [row for row in results.rows if (row.platform, row.workload) == arena]
-        summaries += [regret.summary_table(results, mine, look, arena_words(*arena), not summaries), regret.budget_table(results, arena, look)]
-    sections = [Section("fronts", "Accuracy against latency and memory", figures=fronts.draw_fronts(results, look)),
-                Section("regret", "Regret", figures=regret.draw_regrets(results, look), tables=_tables(*summaries)),
-                Section("pairs", "Who is better, and is it chance?", figures=pairs.draw_differences(results, found, look),
-                        tables=_tables(pairs.tally_table(found, look), pairs.pair_table(found, look)))]
+        summaries += [
+            regret.summary_table(results, mine, look, arena_words(*arena), not summaries),
+            regret.budget_table(results, arena, look),
+        ]
+    sections = [
+        Section("fronts", "Accuracy against latency and memory", figures=fronts.draw_fronts(results, look)),
+        Section("regret", "Regret", figures=regret.draw_regrets(results, look), tables=_tables(*summaries)),
+        Section(
+            "pairs",
+            "Who is better, and is it chance?",
+            figures=pairs.draw_differences(results, found, look),
+            tables=_tables(pairs.tally_table(found, look), pairs.pair_table(found, look)),
+        ),
+    ]
     sections += _plan_section(results, selectors, look)
-    sections.append(Section("workloads", "Sequences of requests", figures=workloads.draw_workloads(results, look),
-                            tables=_tables(workloads.workload_table(results, look))))
+    sections.append(
+        Section(
+            "workloads",
+            "Sequences of requests",
+            figures=workloads.draw_workloads(results, look),
+            tables=_tables(workloads.workload_table(results, look)),
+        )
+    )
     sections.append(Section("rows", "Rows", tables=[all_rows.row_table(results, look)] if results.rows else []))
     return _explained(sections)
 
@@ -139,8 +172,17 @@ def make(arguments: argparse.Namespace) -> str:
     sections = _sections(results, selectors)
     errors = head.error_table(results, looks(results.labels()))
     drawn = _write_figures(sections, directory / "figures")
-    page = Page(head.title(results), head.facts(results), head.command(results), _again(arguments), head.experiment_text(results),
-                list(dict.fromkeys(results.remarks)), errors, sections, len(results.rows))
+    page = Page(
+        head.title(results),
+        head.facts(results),
+        head.command(results),
+        _again(arguments),
+        head.experiment_text(results),
+        list(dict.fromkeys(results.remarks)),
+        errors,
+        sections,
+        len(results.rows),
+    )
     path = directory / "report.html"
     half = directory / f".report.html.{os.getpid()}"
     try:
@@ -159,26 +201,37 @@ def guarded(program: str, place: str, work: Callable[[], str]) -> int:
         print(f"{program}: {error}", file=sys.stderr)
         return 2
     except OSError as error:
-        print(f"{program}: {error.filename or place}: {error.strerror or error}; is the disk full, or not yours to write?",
-              file=sys.stderr)
+        print(
+            f"{program}: {error.filename or place}: {error.strerror or error}; is the disk full, or not yours to write?",
+            file=sys.stderr,
+        )
         return 4
     except KeyboardInterrupt:
         return 130
     except Exception as error:  # never a stack trace: rows come from anywhere
         if os.environ.get("TESSERA_REPORT_TRACE"):
             raise
-        print(f"{program}: internal error: {type(error).__name__}: {error}; TESSERA_REPORT_TRACE=1 shows where", file=sys.stderr)
+        print(
+            f"{program}: internal error: {type(error).__name__}: {error}; TESSERA_REPORT_TRACE=1 shows where",
+            file=sys.stderr,
+        )
         return 1
     return 0
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="report.py",
-                                     description="Makes report.html and figures/ of a directory that `tessera compare` wrote.")
+    parser = argparse.ArgumentParser(
+        prog="report.py", description="Makes report.html and figures/ of a directory that `tessera compare` wrote."
+    )
     parser.add_argument("directory", metavar="OUT", help="the directory with results.json and plans/")
-    parser.add_argument("--at", action="append", default=[], metavar="platform=P,latency=T,memory=BYTES,...",
-                        help="budgets whose plans are shown (repeatable): platform, workload, latency, memory, preload; e.g. "
-                             "--at platform=sti-board,latency=300ms,memory=8MiB")
+    parser.add_argument(
+        "--at",
+        action="append",
+        default=[],
+        metavar="platform=P,latency=T,memory=BYTES,...",
+        help="budgets whose plans are shown (repeatable): platform, workload, latency, memory, preload; e.g. "
+        "--at platform=sti-board,latency=300ms,memory=8MiB",
+    )
     arguments = parser.parse_args()
     return guarded("report", arguments.directory, lambda: make(arguments))
 

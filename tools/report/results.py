@@ -3,6 +3,7 @@
 Tolerant: a field that is missing, null, NaN or of another type is None (or empty); rows that are no objects are counted and
 left out. Only a directory without a readable results.json is an error.
 """
+
 from __future__ import annotations
 
 import json
@@ -179,9 +180,15 @@ def _read_lane(item: dict[str, Any]) -> Optional[Lane]:
     bits = item.get("bits")
     if isinstance(bits, list):  # of a load of several bitwidths: the most
         bits = max((_whole(b, 0) for b in bits), default=0)
-    return Lane(device=text(item.get("device")) or "?", name=text(item.get("name")) or text(item.get("task")),
-                kind=text(item.get("kind")), layer=_whole(item.get("layer"), -1), bits=max(0, _whole(bits, 0)), start_ms=start,
-                end_ms=end)
+    return Lane(
+        device=text(item.get("device")) or "?",
+        name=text(item.get("name")) or text(item.get("task")),
+        kind=text(item.get("kind")),
+        layer=_whole(item.get("layer"), -1),
+        bits=max(0, _whole(bits, 0)),
+        start_ms=start,
+        end_ms=end,
+    )
 
 
 def _reasons(document: dict[str, Any], plan: dict[str, Any]) -> Iterable[tuple[tuple[int, int], str, Optional[float]]]:
@@ -215,12 +222,21 @@ def read_plan(name: str, document: Any) -> Optional[PlanFile]:
             losses.setdefault(place, loss)
     listed = document.get("lanes", plan.get("lanes", plan.get("timeline")))
     lanes = [lane for lane in map(_read_lane, items(listed)) if lane is not None]
-    predicted = plan.get("predicted") if isinstance(plan.get("predicted"), dict) else {}
+    found = plan.get("predicted")
+    predicted: dict[str, Any] = found if isinstance(found, dict) else {}
     depth = number(plan.get("depth"))
-    return PlanFile(hash=name, depth=None if depth is None else int(depth), shards=shards, reasons=reasons, losses=losses,
-                    lanes=sorted(lanes, key=lambda lane: (lane.start_ms, lane.end_ms)),
-                    latency_ms=number(predicted.get("latency_ms")), peak_bytes=number(predicted.get("peak_bytes")),
-                    io_bytes=number(predicted.get("io_bytes")), accuracy=number(predicted.get("accuracy")))
+    return PlanFile(
+        hash=name,
+        depth=None if depth is None else int(depth),
+        shards=shards,
+        reasons=reasons,
+        losses=losses,
+        lanes=sorted(lanes, key=lambda lane: (lane.start_ms, lane.end_ms)),
+        latency_ms=number(predicted.get("latency_ms")),
+        peak_bytes=number(predicted.get("peak_bytes")),
+        io_bytes=number(predicted.get("io_bytes")),
+        accuracy=number(predicted.get("accuracy")),
+    )
 
 
 @dataclass
@@ -306,5 +322,13 @@ def read_results(directory: Path) -> Results:
     experiment = document.get("experiment")
     if not isinstance(experiment, dict):
         experiment = {"name": text(experiment)} if isinstance(experiment, str) else {}
-    return Results(directory=directory, version=text(document.get("tessera")), experiment=experiment, rows=rows,
-                   pairs=items(document.get("pairs")), raw=document, remarks=remarks, swept_preload=_swept_preload(rows))
+    return Results(
+        directory=directory,
+        version=text(document.get("tessera")),
+        experiment=experiment,
+        rows=rows,
+        pairs=items(document.get("pairs")),
+        raw=document,
+        remarks=remarks,
+        swept_preload=_swept_preload(rows),
+    )

@@ -1,4 +1,5 @@
 """Tells chance from difference: Holm's correction, bootstrap means, exact McNemar, wins and losses."""
+
 from __future__ import annotations
 
 import math
@@ -27,8 +28,10 @@ def mcnemar(only_a: int, only_b: int) -> float:
     if n == 0:
         return 1.0
     log_half = n * math.log(0.5)
-    tail = sum(math.exp(math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1) + log_half)
-               for k in range(min(only_a, only_b) + 1))
+    tail = sum(
+        math.exp(math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1) + log_half)
+        for k in range(min(only_a, only_b) + 1)
+    )
     return min(1.0, 2.0 * tail)
 
 

@@ -1,4 +1,5 @@
-"""Draws the single figures that answer one question each: sweeps of preload and of IO speed, ablations, gap to the optimum."""
+"""Draws the figures that answer one question each: sweeps of preload and of IO speed, ablations, gap to the optimum."""
+
 from __future__ import annotations
 
 import math
@@ -14,7 +15,7 @@ from palette import INK, MUTED, Look, looks
 from regret import yardstick
 from results import Budget, Results, Row, items, number, text
 from significance import bootstrap_mean, mean
-from wording import MIB, arena_words, file_word, ms, plain, points, size, workload_name
+from wording import arena_words, file_word, ms, plain, size
 
 
 @dataclass(frozen=True)
@@ -26,15 +27,22 @@ class Line:
     measured: bool
 
 
-def _line(label: str, rows: list[Row], x_of: Callable[[Row], Optional[float]], y_of: Callable[[Row], Optional[float]],
-          measured: bool) -> Optional[Line]:
+def _line(
+    label: str,
+    rows: list[Row],
+    x_of: Callable[[Row], Optional[float]],
+    y_of: Callable[[Row], Optional[float]],
+    measured: bool,
+) -> Optional[Line]:
     by_x: dict[float, list[float]] = {}
     for row in rows:
         x, y = x_of(row), y_of(row)
         if row.label == label and row.feasible and x is not None and y is not None:
             by_x.setdefault(x, []).append(y)
-    listed = [(x, mean(ys) or 0.0, min(ys) if len(ys) > 1 else None, max(ys) if len(ys) > 1 else None)
-              for x, ys in sorted(by_x.items())]
+    listed = [
+        (x, mean(ys) or 0.0, min(ys) if len(ys) > 1 else None, max(ys) if len(ys) > 1 else None)
+        for x, ys in sorted(by_x.items())
+    ]
     return Line(label, listed, measured) if listed else None
 
 
@@ -57,8 +65,16 @@ def _draw_lines(ax: Axes, lines: list[Line], look: dict[str, Look], positions: O
         xs = [positions[x] if positions is not None else x for x, _, _, _ in line.points]
         ys = [y for _, y, _, _ in line.points]
         alone = not line.measured and line.label not in measured
-        ax.plot(xs, ys, color=style.colour, linestyle=style.line if line.measured or alone else "none", marker=style.marker,
-                markersize=5, markerfacecolor=style.colour if line.measured else "none", alpha=1.0 if line.measured or alone else 0.55)
+        ax.plot(
+            xs,
+            ys,
+            color=style.colour,
+            linestyle=style.line if line.measured or alone else "none",
+            marker=style.marker,
+            markersize=5,
+            markerfacecolor=style.colour if line.measured else "none",
+            alpha=1.0 if line.measured or alone else 0.55,
+        )
         if line.measured or alone:
             for x, (_, _, low, high) in zip(xs, line.points):
                 if low is not None and high is not None and high > low:
@@ -68,17 +84,35 @@ def _draw_lines(ax: Axes, lines: list[Line], look: dict[str, Look], positions: O
 def _handles(labels: list[str], look: dict[str, Look], worth: Optional[Worth]) -> list[Any]:
     handles: list[Any] = [policy_handle(label, look[label]) for label in labels]
     if worth is None or worth.measured:
-        handles.append(Line2D([], [], linestyle="none", marker="o", markerfacecolor="none", markeredgecolor=MUTED, label="predicted"))
+        handles.append(
+            Line2D([], [], linestyle="none", marker="o", markerfacecolor="none", markeredgecolor=MUTED, label="predicted")
+        )
     return handles if worth is not None else handles[:-1]
 
 
-def _figure(name: str, title: str, caption: str, titled: list[tuple[str, list[Line]]], worth_name: str, x_label: str,
-            labels: list[str], look: dict[str, Look], worth: Optional[Worth], evenly: Optional[Callable[[float], str]],
-            log_like: bool = False) -> Drawn:
+def _figure(
+    name: str,
+    title: str,
+    caption: str,
+    titled: list[tuple[str, list[Line]]],
+    worth_name: str,
+    x_label: str,
+    labels: list[str],
+    look: dict[str, Look],
+    worth: Optional[Worth],
+    evenly: Optional[Callable[[float], str]],
+    log_like: bool = False,
+) -> Drawn:
     columns = 2 if len(titled) in (2, 4) else min(3, len(titled))
     handles = _handles(labels, look, worth)
-    figure, axes = panels(len(titled), columns, 10.4 / columns if columns > 1 else 6.6, 2.9,
-                          legend_height([str(handle.get_label()) for handle in handles], 10.4 if columns > 1 else 6.6) + 0.2, sharey=True)
+    figure, axes = panels(
+        len(titled),
+        columns,
+        10.4 / columns if columns > 1 else 6.6,
+        2.9,
+        legend_height(handles, 10.4 if columns > 1 else 6.6) + 0.2,
+        sharey=True,
+    )
     every = sorted({x for _, lines in titled for line in lines for x, _, _, _ in line.points})
     positions = {x: i for i, x in enumerate(every)} if evenly is not None else None
     for ax, (panel, lines) in zip(axes, titled):
@@ -104,8 +138,10 @@ def apart(values: list[float]) -> bool:
 def _by_latency(rows: list[Row]) -> list[tuple[str, list[Row]]]:
     """Panels: at most six latency budgets."""
     budgets = sorted({(row.latency_ms,) for row in rows}, key=lambda key: math.inf if key[0] is None else key[0])
-    return [("any latency" if latency is None else f"latency {ms(latency)}", [row for row in rows if row.latency_ms == latency])
-            for (latency,) in chosen_panels(list(budgets))]
+    return [
+        ("any latency" if latency is None else f"latency {ms(latency)}", [row for row in rows if row.latency_ms == latency])
+        for (latency,) in chosen_panels(list(budgets))
+    ]
 
 
 def _present(rows: list[Row], look: dict[str, Look]) -> list[str]:
@@ -122,8 +158,20 @@ def preload_sweep(results: Results) -> list[Drawn]:
         worth, labels = worth_of(rows), _present(rows, look)
         titled = [(name, lines_of(mine, labels, lambda row: row.preload_bytes, worth)) for name, mine in _by_latency(rows)]
         caption = f"Means over memory budgets and seeds; bars from the lowest to the highest. {worth.note}".strip()
-        drawn.append(_figure(_file(results, "preload", *arena), f"Preload buffer: {arena_words(*arena)}", caption, titled,
-                             worth.name, "preload buffer", labels, look, worth, lambda x: "0" if x == 0 else size(x)))
+        drawn.append(
+            _figure(
+                _file(results, "preload", *arena),
+                f"Preload buffer: {arena_words(*arena)}",
+                caption,
+                titled,
+                worth.name,
+                "preload buffer",
+                labels,
+                look,
+                worth,
+                lambda x: "0" if x == 0 else size(x),
+            )
+        )
     return drawn
 
 
@@ -140,8 +188,14 @@ def io_speeds(results: Results) -> dict[str, tuple[str, float]]:
 def io_sweep(results: Results) -> list[Drawn]:
     """Accuracy, and bits, over the speed of storage against that of compute."""
     look, speeds, drawn = looks(results.labels()), io_speeds(results), []
-    for base, workload in dict.fromkeys((speeds[row.platform][0], row.workload) for row in results.rows if row.platform in speeds):
-        rows = [row for row in results.rows if row.platform in speeds and speeds[row.platform][0] == base and row.workload == workload]
+    for base, workload in dict.fromkeys(
+        (speeds[row.platform][0], row.workload) for row in results.rows if row.platform in speeds
+    ):
+        rows = [
+            row
+            for row in results.rows
+            if row.platform in speeds and speeds[row.platform][0] == base and row.workload == workload
+        ]
         if len({speeds[row.platform][1] for row in rows}) < 2 or not any(row.feasible for row in rows):
             continue
         labels, worth = _present(rows, look), worth_of(rows)
@@ -150,11 +204,24 @@ def io_sweep(results: Results) -> list[Drawn]:
             return speeds[row.platform][1]
 
         titled = [(name, lines_of(mine, labels, speed, worth)) for name, mine in _by_latency(rows)]
-        caption = ("1: the platform as described; 2: storage is twice as fast, compute as before. Means over memory budgets and "
-                   f"seeds; bars from the lowest to the highest. {worth.note}").strip()
-        drawn.append(_figure(_file(results, "io-ratio", base, workload), f"IO against compute: {arena_words(base, workload)}",
-                             caption, titled, worth.name, "speed of loads, compute fixed", labels, look, worth,
-                             lambda x: f"× {plain(x)}"))
+        caption = (
+            "1: the platform as described; 2: storage is twice as fast, compute as before. Means over memory budgets and "
+            f"seeds; bars from the lowest to the highest. {worth.note}"
+        ).strip()
+        drawn.append(
+            _figure(
+                _file(results, "io-ratio", base, workload),
+                f"IO against compute: {arena_words(base, workload)}",
+                caption,
+                titled,
+                worth.name,
+                "speed of loads, compute fixed",
+                labels,
+                look,
+                worth,
+                lambda x: f"× {plain(x)}",
+            )
+        )
     return drawn
 
 
@@ -162,50 +229,80 @@ def _knob(row: Row, name: str) -> str:
     return str(row.knobs.get(name, ""))
 
 
+def _rest_of(row: Row) -> tuple[str, str]:
+    """All but the order."""
+    return row.policy, str(sorted((name, str(value)) for name, value in row.knobs.items() if name != "importance"))
+
+
+def _with_and_without_order(rows: list[Row]) -> list[Row]:
+    """Of contenders that compete with random order and, the rest alike, with the profiled one."""
+    drawn = {_rest_of(row) for row in rows if _knob(row, "importance") == "random"}
+    profiled = {_rest_of(row) for row in rows if _knob(row, "importance") in ("", "profile")}
+    return [row for row in rows if _rest_of(row) in drawn & profiled]
+
+
 def importance_order(results: Results) -> list[Drawn]:
     """Profiled against random order of upgrades, the rest alike."""
     look, drawn = looks(results.labels()), []
-    random_labels = {row.label: {k: v for k, v in row.knobs.items() if k != "importance"} for row in results.rows
-                     if _knob(row, "importance") == "random"}
     for arena in results.arenas():
-        rows = [row for row in results.rows if (row.platform, row.workload) == arena]
-        pair = {row.label for row in rows if row.label in random_labels}
-        pair |= {row.label for row in rows if _knob(row, "importance") in ("", "profile") and any(
-            {k: v for k, v in row.knobs.items() if k != "importance"} == rest and row.policy == _policy_of(results, label)
-            for label, rest in random_labels.items())}
-        rows = [row for row in rows if row.label in pair]
-        if len(pair) < 2 or not any(row.feasible for row in rows):
+        rows = _with_and_without_order([row for row in results.rows if (row.platform, row.workload) == arena])
+        if not any(row.feasible for row in rows):
             continue
         worth, labels = worth_of(rows), _present(rows, look)
         by_memory: dict[Optional[float], list[Row]] = {}
         for row in rows:
             by_memory.setdefault(row.memory_bytes, []).append(row)
         keys = chosen_panels([(memory,) for memory in sorted(by_memory, key=lambda m: math.inf if m is None else m)])
-        titled = [("any memory" if memory is None else f"memory {size(memory)}",
-                   lines_of(by_memory[memory], labels, lambda row: row.latency_ms, worth)) for (memory,) in keys]
+        titled = [
+            (
+                "any memory" if memory is None else f"memory {size(memory)}",
+                lines_of(by_memory[memory], labels, lambda row: row.latency_ms, worth),
+            )
+            for (memory,) in keys
+        ]
         caption = f"Random orders: mean over seeds, bars from the lowest to the highest. {worth.note}".strip()
-        drawn.append(_figure(_file(results, "importance", *arena), f"Importance against random order: {arena_words(*arena)}",
-                             caption, titled, worth.name, "latency budget (ms)", labels, look, worth, None))
+        drawn.append(
+            _figure(
+                _file(results, "importance", *arena),
+                f"Importance against random order: {arena_words(*arena)}",
+                caption,
+                titled,
+                worth.name,
+                "latency budget (ms)",
+                labels,
+                look,
+                worth,
+                None,
+            )
+        )
     return drawn
 
 
-def _policy_of(results: Results, label: str) -> str:
-    return next((row.policy for row in results.rows if row.label == label), "")
-
-
-def paired_differences(results: Results, rows: list[Row], full: str, variant: str,
-                       y_of: Callable[[Row], Optional[float]]) -> list[float]:
+def paired_differences(
+    results: Results, rows: list[Row], full: str, variant: str, y_of: Callable[[Row], Optional[float]]
+) -> list[float]:
     """variant less full, by budget and seed."""
+
     def by_cell(label: str) -> dict[tuple[Budget, Optional[float]], float]:
-        return {(results.budget_of(row), row.seed): y for row in rows
-                if row.label == label and row.feasible and (y := y_of(row)) is not None}
+        return {
+            (results.budget_of(row), row.seed): y
+            for row in rows
+            if row.label == label and row.feasible and (y := y_of(row)) is not None
+        }
 
     whole, part = by_cell(full), by_cell(variant)
     return [part[cell] - whole[cell] for cell in whole if cell in part]
 
 
-def _bar_panel(ax: Axes, results: Results, rows: list[Row], full: str, variants: list[str], look: dict[str, Look],
-               y_of: Callable[[Row], Optional[float]]) -> None:
+def _bar_panel(
+    ax: Axes,
+    results: Results,
+    rows: list[Row],
+    full: str,
+    variants: list[str],
+    look: dict[str, Look],
+    y_of: Callable[[Row], Optional[float]],
+) -> None:
     for i, variant in enumerate(variants):
         values = paired_differences(results, rows, full, variant, y_of)
         average = mean(values)
@@ -237,13 +334,18 @@ def _ablation_of(results: Results, rows: list[Row], full: str, variants: list[st
     look, worth = looks(results.labels()), worth_of(rows)
     sides = ([("measured", worth.of)] if worth.measured else []) + [("predicted", worth.predicted)]
     unit = "nats of loss, upside down" if "loss" in worth.name else "points"
-    figure, axes = panels(len(sides), 2, 10.4 / len(sides) if len(sides) > 1 else 6.6, 0.75 + 0.26 * len(variants), sharey=True)
+    figure, axes = panels(
+        len(sides), 2, 10.4 / len(sides) if len(sides) > 1 else 6.6, 0.75 + 0.26 * len(variants), sharey=True
+    )
     for ax, (name, y_of) in zip(axes, sides):
         _bar_panel(ax, results, rows, full, variants, look, y_of)
         ax.set_title(name, loc="left", fontweight="normal")
         ax.set_xlabel(f"against {full}, same budgets ({unit})")
-    caption = (f"Mean over all platforms, budgets and seeds that both answered, with 95 % intervals (bootstrap over them). Left of 0: "
-               f"{full} is better. {worth.note}").strip()
+    caption = (
+        f"Mean over all platforms, budgets and seeds that both answered, with 95 % intervals (bootstrap over them). "
+        "Left of 0: "
+        f"{full} is better. {worth.note}"
+    ).strip()
     return Drawn(_file(results, "ablation", full), f"What each idea of {full} adds", caption, figure, "sweeps")
 
 
@@ -264,8 +366,20 @@ def gap_to_optimal(results: Results) -> list[Drawn]:
     if not any(lines for _, lines in titled):
         return []
     caption = "0 is the proven bound. Means over memory and preload budgets and seeds; bars from the lowest to the highest."
-    return [_figure(_file(results, "gap"), "Regret against the proven bound", caption, titled, f"regret ({unit})",
-                    "latency budget (ms)", labels, look, None, None)]
+    return [
+        _figure(
+            _file(results, "gap"),
+            "Regret against the proven bound",
+            caption,
+            titled,
+            f"regret ({unit})",
+            "latency budget (ms)",
+            labels,
+            look,
+            None,
+            None,
+        )
+    ]
 
 
 def name_of(results: Results) -> str:
@@ -279,5 +393,9 @@ def _file(results: Results, kind: str, *parts: str) -> str:
 
 
 FIGURES: dict[str, Callable[[Results], list[Drawn]]] = {
-    "preload": preload_sweep, "io-ratio": io_sweep, "importance": importance_order, "ablation": ablation, "gap": gap_to_optimal,
+    "preload": preload_sweep,
+    "io-ratio": io_sweep,
+    "importance": importance_order,
+    "ablation": ablation,
+    "gap": gap_to_optimal,
 }

@@ -1,4 +1,5 @@
 """Tables as values: what the page shows and sorts by. No HTML here."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass, field
@@ -29,8 +30,11 @@ class Table:
 
     def __post_init__(self) -> None:
         if not self.numeric:
-            self.numeric = {i for i in range(len(self.columns))
-                            if any(isinstance(row[i].sort, (int, float)) for row in self.rows if i < len(row))}
+            self.numeric = {
+                i
+                for i in range(len(self.columns))
+                if any(isinstance(row[i].sort, (int, float)) for row in self.rows if i < len(row))
+            }
 
 
 def words(text: str, style: str = "", hint: str = "") -> Cell:

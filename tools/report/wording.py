@@ -1,4 +1,5 @@
 """Writes numbers and budgets as people read them: units, few digits."""
+
 from __future__ import annotations
 
 import math

@@ -1,4 +1,5 @@
 """Tells of sequences of requests: deadline misses and the distribution of latency, queueing included."""
+
 from __future__ import annotations
 
 from typing import Optional
@@ -11,7 +12,7 @@ from palette import INK, MUTED, STALL, Look
 from results import Budget, Results, Row
 from significance import mean
 from tables import Cell, Table, contender, quantity, words
-from wording import NOTHING, arena_words, budget_words, count, file_word, ms, percent, plain, size
+from wording import NOTHING, arena_words, budget_words, count, file_word, percent, plain, size
 
 MOST_PANELS = 6
 
@@ -32,8 +33,13 @@ def _line(rows: list[Row], look: Look, where: str) -> list[Cell]:
     requests = sum(row.requests or 0 for row in rows)
     misses = sum(row.misses or 0 for row in rows)
     share = misses / requests if requests else None
-    cells = [words(where), contender(rows[0].label, look.name), quantity(requests, count(requests)),
-             quantity(misses, count(misses)), quantity(share, percent(share), style="bad" if share and share > 0.01 else "")]
+    cells = [
+        words(where),
+        contender(rows[0].label, look.name),
+        quantity(requests, count(requests)),
+        quantity(misses, count(misses)),
+        quantity(share, percent(share), style="bad" if share and share > 0.01 else ""),
+    ]
     for name in ("latency_p50_ms", "latency_p95_ms", "latency_p99_ms"):
         value = _merged(rows, name)
         cells.append(quantity(value, NOTHING if value is None else plain(value)))
@@ -50,11 +56,27 @@ def workload_table(results: Results, looks: dict[str, Look]) -> Optional[Table]:
                 lines.append(_line(mine, look, budget_words(budget)))
     if not lines:
         return None
-    return Table("Misses and latency", ["budget", "contender", "requests", "misses", "missed", "p50 ms", "p95 ms", "p99 ms",
-                                        "read a request", "peak memory", "accuracy"], lines,
-                 "Latency is from arrival to answer, time in the queue included; a miss is an answer after the latency budget, or "
-                 "none. Seeds are summed (requests, misses) or averaged. Marked: more than 1 % missed.", filterable=True,
-                 folded=len(lines) > 60)
+    return Table(
+        "Misses and latency",
+        [
+            "budget",
+            "contender",
+            "requests",
+            "misses",
+            "missed",
+            "p50 ms",
+            "p95 ms",
+            "p99 ms",
+            "read a request",
+            "peak memory",
+            "accuracy",
+        ],
+        lines,
+        "Latency is from arrival to answer, time in the queue included; a miss is an answer after the latency budget, or "
+        "none. Seeds are summed (requests, misses) or averaged. Marked: more than 1 % missed.",
+        filterable=True,
+        folded=len(lines) > 60,
+    )
 
 
 def _draw_budget(ax: Axes, rows: list[Row], labels: list[str], looks: dict[str, Look]) -> list[float]:
@@ -80,8 +102,11 @@ def _draw_budget(ax: Axes, rows: list[Row], labels: list[str], looks: dict[str, 
 def draw_workloads(results: Results, looks: dict[str, Look]) -> list[Drawn]:
     drawn = []
     for arena in results.arenas():
-        groups = [(budget, sequences(rows)) for budget, rows in results.by_budget().items()
-                  if (budget.platform, budget.workload) == arena]
+        groups = [
+            (budget, sequences(rows))
+            for budget, rows in results.by_budget().items()
+            if (budget.platform, budget.workload) == arena
+        ]
         groups = [(budget, rows) for budget, rows in groups if any(row.latency_p50_ms is not None for row in rows)]
         if groups:
             drawn.append(_draw_arena(arena, groups, looks))
@@ -89,16 +114,27 @@ def draw_workloads(results: Results, looks: dict[str, Look]) -> list[Drawn]:
 
 
 def _draw_arena(arena: tuple[str, str], groups: list[tuple[Budget, list[Row]]], looks: dict[str, Look]) -> Drawn:
-    shown = groups if len(groups) <= MOST_PANELS else [groups[round(i * (len(groups) - 1) / (MOST_PANELS - 1))]
-                                                      for i in range(MOST_PANELS)]
+    shown = (
+        groups
+        if len(groups) <= MOST_PANELS
+        else [groups[round(i * (len(groups) - 1) / (MOST_PANELS - 1))] for i in range(MOST_PANELS)]
+    )
     labels = [label for label in looks if any(row.label == label for _, rows in shown for row in rows)]
-    handles = [Line2D([], [], color=INK, marker="o", linestyle="none", label="p50"),
-               Line2D([], [], color=INK, marker="|", linestyle="none", label="p95"),
-               Line2D([], [], color=INK, marker="o", markerfacecolor="none", linestyle="none", label="p99"),
-               Line2D([], [], color=STALL, linestyle=(0, (3, 2)), label="latency budget")]
+    handles = [
+        Line2D([], [], color=INK, marker="o", linestyle="none", label="p50"),
+        Line2D([], [], color=INK, marker="|", linestyle="none", label="p95"),
+        Line2D([], [], color=INK, marker="o", markerfacecolor="none", linestyle="none", label="p99"),
+        Line2D([], [], color=STALL, linestyle=(0, (3, 2)), label="latency budget"),
+    ]
     columns = min(3, len(shown))
-    figure, axes = panels(len(shown), columns, 10.4 / columns if columns > 1 else 6.6, 0.6 + 0.2 * len(labels),
-                          legend_height([str(h.get_label()) for h in handles], 10.4) + 0.3, sharey=True)
+    figure, axes = panels(
+        len(shown),
+        columns,
+        10.4 / columns if columns > 1 else 6.6,
+        0.6 + 0.2 * len(labels),
+        legend_height(handles, 10.4) + 0.3,
+        sharey=True,
+    )
     seen: list[float] = []
     for ax, (budget, rows) in zip(axes, shown):
         seen += _draw_budget(ax, rows, labels, looks)
