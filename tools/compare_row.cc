@@ -119,7 +119,7 @@ Json ran_json(const Played& played) {
 
 }  // namespace
 
-Json empty_row(const Experiment& experiment, const Cell& cell, const std::string& id, const std::string& model) {
+Json empty_row(const Experiment& experiment, const Cell& cell, const std::string& id, const Json& model) {
   const Contender& contender = experiment.contenders[cell.contender];
   const std::string& workload = experiment.workloads[cell.workload];
   const std::string stem = workload.substr(workload.find_last_of('/') + 1);

@@ -9,7 +9,7 @@
 namespace tessera {
 
 // What a row says of its cell, before anything is played: all fields, null where only a result could fill them.
-Json empty_row(const Experiment& experiment, const Cell& cell, const std::string& id, const std::string& model);
+Json empty_row(const Experiment& experiment, const Cell& cell, const std::string& id, const Json& model);
 // Fills in what was played.
 void fill_row(const Played& played, Json& row);
 // The policy could not be heard out: it crashed, or was ended.

@@ -66,8 +66,9 @@ class LineBuffer {
   size_t from_ = 0;
 };
 
-// In the child: jobs come as numbers, one a line, until the parent closes.
-[[noreturn]] void serve(int fd, PolicyPulse& pulse, const PoolOptions& options) {
+// In the child: jobs come as numbers, one a line, until the parent closes. An exception is a crash: nothing unwinds into what
+// the child has of its parent's stack.
+[[noreturn]] void serve(int fd, PolicyPulse& pulse, const PoolOptions& options) noexcept {
   const Worker worker = options.make(pulse);
   const auto tell = [fd](const std::string& line) {
     if (!send_all(fd, line + '\n')) _exit(1);
