@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstdint>
 #include <string>
+#include <utility>
 
 namespace tessera {
 namespace {
@@ -61,7 +62,8 @@ bool ElasticSearch::worth_trying(int depth) const {
 bool ElasticSearch::keeps_time(int depth, const std::vector<Bits>& bits) {
   if (exact_)
     return in_time(clock_, stages_of(clock_, depth, view_.shape.slices, bits), view_.budgets.latency, ideas_.slack);
-  const std::vector<PlacedPlan> candidates = placement_.candidates(depth, bits);
+  std::vector<PlacedPlan> candidates = placement_.candidates(depth, bits);
+  if (by_replay_) return fastest_that_fits(trials_, std::move(candidates)).has_value();
   return !candidates.empty() && candidates.front().ideal <= view_.budgets.latency;
 }
 
@@ -182,8 +184,21 @@ std::optional<Plan> ElasticSearch::improve(const Plan& start) {
   search(start);
   if (draft_.loss >= before) return std::nullopt;
   std::optional<Plan> plan = placed();
+  if (!plan && !exact_) plan = placed_in_memory(start);
   if (plan) explain(*plan);
   return plan;
+}
+
+// The lanes allowed what memory does not: the same depth once more, each allocation replayed.
+std::optional<Plan> ElasticSearch::placed_in_memory(const Plan& start) {
+  const int depth = draft_.depth;
+  by_replay_ = memory_binds_ = true;
+  searches_.clear();
+  drafts_.clear();
+  draft_ = {start.depth, start.bits, view_.accuracy.loss(start.depth, start.bits)};
+  const Micro before = draft_.loss;
+  search_depth(depth);
+  return draft_.loss < before ? placed() : std::nullopt;
 }
 
 void ElasticSearch::explain(Plan& plan) const {

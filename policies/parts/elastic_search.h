@@ -38,6 +38,7 @@ class ElasticSearch {
   void exchange();
   void count_memory(const Plan& start);
   std::optional<Plan> placed();
+  std::optional<Plan> placed_in_memory(const Plan& start);
   void explain(Plan& plan) const;
   double scale(int depth, double width) const;
 
@@ -54,6 +55,7 @@ class ElasticSearch {
   Draft draft_;                        // of all
   double first_width_ = 1;
   bool memory_binds_ = false;  // it may
+  bool by_replay_ = false;     // not by the lanes
 };
 
 }  // namespace tessera
