@@ -14,9 +14,16 @@ namespace {
 
 std::string number(int64_t n) { return std::to_string(n); }
 
+// "2, 4, 6-12", of ascending numbers.
 std::string list(const std::vector<int>& numbers) {
   std::string text;
-  for (const int n : numbers) text += (text.empty() ? "" : ", ") + number(n);
+  for (size_t i = 0; i < numbers.size(); ++i) {
+    size_t last = i;
+    while (last + 1 < numbers.size() && numbers[last + 1] == numbers[last] + 1) ++last;
+    if (last < i + 2) last = i;
+    text += (text.empty() ? "" : ", ") + number(numbers[i]) + (last > i ? "-" + number(numbers[last]) : "");
+    i = last;
+  }
   return text;
 }
 

@@ -1,4 +1,4 @@
-// Looks at the steps up of a layer's shards, and names the budget that is nearest to allowing one.
+// Looks at the next step up of each shard of a layer, and names the budget that is nearest to allowing one.
 #include "scheduler/explain_binding.h"
 
 namespace tessera {
@@ -44,11 +44,16 @@ std::string binding_of(const std::vector<ShardChoice>& shards) {
   Nearest nearest;
   for (const ShardChoice& shard : shards)
     for (const BitsCandidate& candidate : shard.candidates)
-      if (candidate.bits > shard.chosen) nearest.see(shard, candidate);
+      if (candidate.bits > shard.chosen) {
+        nearest.see(shard, candidate);
+        break;
+      }
+  // The candidates ascend, so that the first above the chosen one is the next step.
   if (!nearest.any) return "nothing: whole and exact";
   if (nearest.better.to != nullptr)
-    return "nothing: " + std::to_string(nearest.better_count) + " step" + (nearest.better_count == 1 ? "" : "s") +
-           " up would fit, " + nearest.better.text() + " the best";
+    return "the policy: " + std::to_string(nearest.better_count) +
+           (nearest.better_count == 1 ? " next step fits, " : " next steps fit, ") + nearest.better.text() +
+           (nearest.better_count == 1 ? "" : " gains most");
   std::string text;
   if (nearest.late.to != nullptr) text = "latency: " + nearest.late.text() + " is " + nearest.late.to->outcome.why;
   if (nearest.memory.to != nullptr)

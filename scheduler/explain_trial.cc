@@ -23,6 +23,7 @@ void widen(std::optional<TimeSpan>& span, Duration start, Duration end) {
 
 // Loads, and transfers of weights, count until the slices are where they are computed.
 void find_windows(const TaskGraph& graph, const Timeline& timeline, const Trial::Subject& subject, Outcome& out) {
+  if (subject.slices == 0) return;
   for (const Task& task : graph.tasks()) {
     if (task.layer != subject.layer) continue;
     const Duration start = timeline.start[task.id], end = timeline.end[task.id];
@@ -34,13 +35,14 @@ void find_windows(const TaskGraph& graph, const Timeline& timeline, const Trial:
   }
 }
 
+// To a ten-thousandth, or what is less than ten of them to a millionth, the least that the model counts in.
 std::string format_loss(double nats, std::optional<double> points) {
   char text[64];
-  if (points)
-    std::snprintf(text, sizeof(text), "%.4f nats (%.2f points)", nats, *points);
-  else
-    std::snprintf(text, sizeof(text), "%.4f nats", nats);
-  return text;
+  std::snprintf(text, sizeof(text), nats >= 0.001 || nats == 0 ? "%.4f nats" : "%.6f nats", nats);
+  std::string out = text;
+  if (!points) return out;
+  std::snprintf(text, sizeof(text), " (%.2f points)", *points);
+  return out + text;
 }
 
 // "policy x: illegal plan: " is what check_plan puts before its reason.

@@ -26,7 +26,7 @@ class Trial {
   static Outcome illegal(std::string why);
 
   bool losses_known() const { return losses_known_; }
-  // Where the plan's own loss is known: "0.0041 nats (0.12 points)".
+  // "0.0041 nats (0.12 points)"
   static std::string loss_text(const Outcome& outcome);
   const PlanningView& view() const { return bench_.view; }
   const Plan& plan() const { return planned_.plan; }

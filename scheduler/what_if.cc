@@ -55,6 +55,10 @@ class Search {
 
   Result<std::optional<ShadowPrice>> run() {
     if (out_.given == kForever.ns) return std::optional<ShadowPrice>{};
+    if (const int64_t by = out_.given / 10; by > 0 && by <= most() && !out_of_patience()) {
+      TESSERA_ASSIGN(const Tried tried, at(1, by));
+      out_.tenth = step(by, 0, tried.planned);
+    }
     TESSERA_TRY(search(1, most(), out_.more));
     if (!replanner_.now()->infeasible) TESSERA_TRY(search(-1, out_.given, out_.less));
     return std::optional(out_);

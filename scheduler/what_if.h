@@ -63,6 +63,7 @@ struct ShadowPrice {
   std::optional<BudgetStep> more;   // the least increase found that buys something
   std::optional<BudgetStep> less;   // the least decrease found that costs something
   std::optional<BudgetStep> hurts;  // an increase under which the policy plans worse
+  std::optional<BudgetStep> tenth;  // what a tenth more makes of it, better or worse; nothing where that is no amount
   int64_t searched = 0;             // increases up to this were tried
   bool in_full = true;              // false: `patience` ended the search
 };

@@ -2,6 +2,7 @@
 #include "tools/render_explain.h"
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 
 #include "tools/wording.h"
@@ -10,7 +11,7 @@ namespace tessera {
 namespace {
 
 // Widths of a table's columns; the verdict takes what is left.
-constexpr int kMark = 4, kBits = 8, kBytes = 11, kLoss = 14, kSpan = 13, kRequest = 13;
+constexpr int kMark = 4, kBits = 8, kExitName = 15, kSpan = 15, kRequest = 13;
 
 std::string span_text(const std::optional<TimeSpan>& span) {
   return span ? format_number("%.2f", span->start.ms()) + "-" + format_number("%.2f", span->end.ms()) : "-";
@@ -59,14 +60,12 @@ struct Row {
 
 // "0.0010-0.0041 nats (0.02-0.10 points)", sizes alone.
 std::string lost(const Row& row) {
-  const auto sizes = [](const char* pattern, double a, double b) {
-    return range_text(pattern, std::min(std::abs(a), std::abs(b)), std::max(std::abs(a), std::abs(b)));
-  };
-  std::string text = sizes("%.4f", row.low.loss_change.value(), row.high.loss_change.value()) + " nats";
-  if (row.low.accuracy_change && row.high.accuracy_change)
-    text +=
-        " (" + sizes("%.2f", row.low.accuracy_change->value() * 100, row.high.accuracy_change->value() * 100) + " points)";
-  return text;
+  const auto sizes = [](double a, double b) { return std::minmax({std::abs(a), std::abs(b)}); };
+  const auto [least, most] = sizes(row.low.loss_change.value(), row.high.loss_change.value());
+  std::string text = nats_range(least, most) + " nats";
+  if (!row.low.accuracy_change || !row.high.accuracy_change) return text;
+  const auto [fewest, largest] = sizes(row.low.accuracy_change->value(), row.high.accuracy_change->value());
+  return text + " (" + range_text("%.2f", fewest * 100, largest * 100) + " points)";
 }
 
 std::string verdict_text(const Row& row, const std::string& policy) {
@@ -103,14 +102,14 @@ std::string table_line(const std::vector<std::pair<std::string, int>>& columns, 
   return line + '\n';
 }
 
-std::string heading(const std::string& subject, int subject_width, int wide, const Painter& paint) {
+std::string heading(const std::string& subject, int subject_width, const std::string& last, int wide, const Painter& paint) {
   return table_line({{"", kMark},
                      {subject, subject_width},
                      {"loaded ms", -kSpan},
                      {"computed ms", -kSpan},
                      {"request ms", -kRequest},
                      {"", 2}},
-                    "", wide, Paint::kDim, paint);
+                    last, wide, Paint::kDim, paint);
 }
 
 std::string placement_text(const std::vector<LayerPart>& parts, const Platform& platform) {
@@ -181,7 +180,7 @@ class Explaining {
     std::string text;
     for (const ExitCandidate& exit : view_.explanation.exits)
       text += table_line({{exit.outcome.verdict == Verdict::kChosen ? "  > " : "", kMark},
-                          {"exit after " + std::to_string(exit.depth), kBits + kBytes - 2},
+                          {"exit after " + std::to_string(exit.depth), kExitName},
                           {exit.outcome.replayed ? to_string(exit.outcome.latency) : "", -9},
                           {"", 2}},
                          exit.outcome.why + new_layers(exit), view_.columns, paint_of(exit.outcome.verdict), paint_);
@@ -225,7 +224,7 @@ class Explaining {
     std::string text = "  " + paint_(Paint::kBold, head) + '\n';
     if (const std::string words = reasons(group); !words.empty())
       text += "    " + wrapped(view_.policy + ": " + words, 4, 6, view_.columns) + '\n';
-    text += heading("bits", kBits, view_.columns, paint_).insert(0, "");
+    text += heading("bits", kBits, "stored, its loss: what came of it", view_.columns, paint_);
     for (size_t i = 0; i < one.candidates.size(); ++i) {
       Row row;
       for (const ShardChoice* shard : group.shards) row.add(shard->candidates[i]);
@@ -266,7 +265,7 @@ class Explaining {
                        {outcome.replayed ? range_text("%.2f", row.soonest.ms(), row.latest.ms()) : "-", -kRequest},
                        {"", 2}},
                       (row.first->bits == kAbsent ? "" : range_text(row.least_bytes, row.most_bytes) + ", ") +
-                          (known ? range_text("%.4f", row.least_loss.value(), row.most_loss.value()) + " nats: " : "") +
+                          (known ? nats_range(row.least_loss.value(), row.most_loss.value()) + " nats: " : "") +
                           verdict_text(row, view_.policy),
                       view_.columns, paint_of(outcome.verdict), paint_);
   }
@@ -275,7 +274,7 @@ class Explaining {
   std::string more_of(const Outcome& outcome) const {
     if (!outcome.replayed) return "";
     std::string text = "peak " + to_string(outcome.peak) + ", reads " + to_string(outcome.io);
-    if (view_.explanation.losses_known) text += ", plan loses " + format_number("%.4f", outcome.loss.value()) + " nats";
+    if (view_.explanation.losses_known) text += ", plan loses " + nats_text(outcome.loss.value()) + " nats";
     return std::string(kMark + kBits, ' ') + paint_(Paint::kDim, text) + '\n';
   }
 
@@ -284,8 +283,8 @@ class Explaining {
     int width = kBits;
     for (const PlacementCandidate& c : choice.candidates)
       width = std::max(width, cells(placement_text(c.parts, view_.platform)) + 1);
-    std::string text =
-        "  " + paint_(Paint::kBold, "computed elsewhere") + '\n' + heading("on", width, view_.columns, paint_);
+    std::string text = "  " + paint_(Paint::kBold, "computed elsewhere") + '\n' +
+                       heading("on", width, "what came of it", view_.columns, paint_);
     for (const PlacementCandidate& c : choice.candidates)
       text += table_line({{c.outcome.verdict == Verdict::kChosen ? "  > " : "", kMark},
                           {placement_text(c.parts, view_.platform), width},

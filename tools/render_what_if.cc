@@ -2,6 +2,7 @@
 #include "tools/render_what_if.h"
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 #include <sstream>
 
@@ -37,9 +38,18 @@ std::string amount(BudgetKind kind, int64_t n) {
   return kind == BudgetKind::kLatency ? to_string(Duration{n}) : to_string(Bytes{n});
 }
 
+// The same, to be typed in as a budget: rounded up, so that it suffices.
+std::string typed(BudgetKind kind, int64_t n) {
+  if (kind == BudgetKind::kLatency) return format_number("%.3fms", std::ceil(static_cast<double>(n) / 1e3) / 1e3);
+  const double kibibytes = std::ceil(static_cast<double>(n) / 1024);
+  return kibibytes < 10'000 ? format_number("%.0fKiB", kibibytes)
+                            : format_number("%.2fMiB", std::ceil(kibibytes / 10.24) / 100);
+}
+
 std::string gain_text(std::optional<Micro> loss, std::optional<Micro> accuracy) {
   if (!loss) return "";
-  std::string text = format_number("%.4f", std::abs(loss->value())) + " nats " + (loss->n < 0 ? "less" : "more");
+  if (loss->n == 0) return "the same";
+  std::string text = nats_text(std::abs(loss->value())) + " nats " + (loss->n < 0 ? "less" : "more");
   if (accuracy) text += " (" + format_number("%+.2f", accuracy->value() * 100) + " points)";
   return text;
 }
@@ -88,8 +98,11 @@ std::string changes_text(const Plan& from, const Plan& to) {
   return text.empty() ? "the same shards" : text;
 }
 
-std::string plan_row(const std::string& name, int width, const PlannedRequest& planned, const Painter& paint, Paint kind) {
-  if (planned.infeasible) return "  " + paint(kind, pad(name, width)) + "  infeasible: " + planned.infeasible->why + '\n';
+std::string plan_row(const std::string& name, int width, const PlannedRequest& planned, int columns, const Painter& paint,
+                     Paint kind) {
+  if (planned.infeasible)
+    return "  " + paint(kind, pad(name, width)) + "  " +
+           wrapped("infeasible: " + planned.infeasible->why, width + 4, width + 4, columns) + '\n';
   const Plan& plan = planned.plan;
   const Prediction& p = plan.predicted;
   const std::string size = std::to_string(plan.depth) + "x" + std::to_string(plan.width());
@@ -109,7 +122,7 @@ std::string about(const BudgetStep& step, BudgetKind kind) {
 
 std::string more_text(const ShadowPrice& price, bool feasible) {
   const std::string ended = price.in_full ? "" : "; not searched further, the policy takes long to decide";
-  const auto to = [&](int64_t by) { return amount(price.budget, price.given + by); };
+  const auto to = [&](int64_t by) { return typed(price.budget, price.given + by); };
   if (!price.more) {
     if (price.searched == 0) return "more cannot be had" + ended;
     return (feasible ? "more buys nothing, up to " : "infeasible up to ") + to(price.searched) + ended;
@@ -132,6 +145,11 @@ std::string less_text(const ShadowPrice& price) {
 
 std::string price_line(const ShadowPrice& price, bool feasible, int columns, const Painter& paint) {
   std::string text = more_text(price, feasible) + (feasible ? less_text(price) : "");
+  if (feasible && price.tenth && price.tenth->loss_change) {
+    const BudgetStep& tenth = *price.tenth;
+    text += "; a tenth more loses " + gain_text(tenth.loss_change, tenth.accuracy_change);
+    if (tenth.loss_change->n < 0) text += ", " + rate_text(tenth, price.budget);
+  }
   if (price.hurts && feasible) {
     text += "; +" + amount(price.budget, price.hurts->by) + " makes the policy's plan worse";
     if (price.hurts->loss_change) text += ": it loses " + gain_text(price.hurts->loss_change, price.hurts->accuracy_change);
@@ -191,9 +209,9 @@ std::string render_what_if(const WhatIfReport& report, int columns, const Painte
       paint(Paint::kDim, pad("what if", width) + pad_left("size", 7) + pad_left("bits", 7) + pad_left("accuracy", 10) +
                              pad_left("nats", 9) + pad_left("latency", 11) + pad_left("peak", 11)) +
       '\n';
-  text += plan_row(now, width, *report.now, paint, Paint::kPlain);
+  text += plan_row(now, width, *report.now, columns, paint, Paint::kPlain);
   for (const WhatIfAnswer& answer : report.answers) {
-    text += plan_row(budgets_text(answer.budgets), width, *answer.planned, paint, Paint::kBold);
+    text += plan_row(budgets_text(answer.budgets), width, *answer.planned, columns, paint, Paint::kBold);
     if (!answer.planned->infeasible && !report.now->infeasible)
       text += "    " + wrapped(changes_text(report.now->plan, answer.planned->plan), 4, 6, columns) + '\n';
   }

@@ -46,7 +46,7 @@ Json step_json(BudgetKind kind, int64_t given, int sign, const BudgetStep& step)
 }
 
 // {"step_ms", "at_ms", "within_ms", "gain_loss", "gain_points", "points_per_ms", "loss_per_ms", "searched_ms", "in_full",
-// "less", "hurts"}; of memory in bytes, and per MiB.
+// "tenth", "less", "hurts"}; of memory in bytes, and per MiB.
 Json price_json(const ShadowPrice& price) {
   const BudgetKind kind = price.budget;
   const std::string per = kind == BudgetKind::kLatency ? "_per_ms" : "_per_mib";
@@ -71,6 +71,7 @@ Json price_json(const ShadowPrice& price) {
           {"points" + per, points_rate},
           {unit(kind, "searched"), amount_json(kind, price.searched)},
           {"in_full", price.in_full},
+          {"tenth", price.tenth ? step_json(kind, price.given, 1, *price.tenth) : Json(nullptr)},
           {"less", price.less ? step_json(kind, price.given, -1, *price.less) : Json(nullptr)},
           {"hurts", price.hurts ? step_json(kind, price.given, 1, *price.hurts) : Json(nullptr)}};
 }

@@ -1,7 +1,7 @@
 // Formats ranges, and wraps lines.
 #include "tools/wording.h"
 
-#include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <sstream>
 
@@ -36,6 +36,13 @@ std::string bits_words(Bits bits) {
 
 std::string range_text(const char* pattern, double low, double high) {
   const std::string from = format_number(pattern, low), to = format_number(pattern, high);
+  return from == to ? from : from + "-" + to;
+}
+
+std::string nats_text(double nats) { return format_number(std::abs(nats) >= 0.001 || nats == 0 ? "%.4f" : "%.6f", nats); }
+
+std::string nats_range(double low, double high) {
+  const std::string from = nats_text(low), to = nats_text(high);
   return from == to ? from : from + "-" + to;
 }
 

@@ -16,6 +16,9 @@ std::string slice_list(SliceMask slices);
 std::string bits_words(Bits bits);
 // "0.12" where both print alike, else "0.12-0.30".
 std::string range_text(const char* pattern, double low, double high);
+// Loss without its unit: to a ten-thousandth, small ones to a millionth: "0.0041", "0.000102", "0.0012-0.0085".
+std::string nats_text(double nats);
+std::string nats_range(double low, double high);
 // The same with one unit for both: "12.0-15.5 KiB", "93.0 us - 1.20 ms" as "0.09-1.20 ms".
 std::string range_text(Duration low, Duration high);
 std::string range_text(Bytes low, Bytes high);
