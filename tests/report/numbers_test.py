@@ -83,6 +83,35 @@ class Holm(unittest.TestCase):
         self.assertAlmostEqual(among[0].adjusted, 5 * 0.0118179, places=5)
         self.assertAlmostEqual(among[0].difference, 100 * 12 / 872)
 
+    def test_counts_the_same_plans_under_other_budgets_once(self):
+        from pairs import read_pairs
+
+        rows = [
+            row(label, latency, accuracy_key=key)
+            for latency in (10, 20, 30)
+            for label, key in (("sti", "k1"), ("elastic", "k2"))
+        ]
+        found = [
+            {
+                "platform": "board",
+                "workload": None,
+                "latency_ms": latency,
+                "memory_bytes": 8 * MIB,
+                "seed": 1,
+                "n": 872,
+                "a": "elastic",
+                "b": "sti",
+                "only_a_right": 16,
+                "only_b_right": 4,
+            }
+            for latency in (10, 20, 30)
+        ]
+        equal = {**found[0], "b": "knapsack", "only_a_right": 0, "only_b_right": 0}
+        pairs = read_pairs(results_of(rows, pairs=found + [equal]))
+        self.assertEqual([pair.better for pair in pairs], ["elastic"] * 3 + [""])
+        self.assertEqual([pair.tests for pair in pairs], [1] * 4)
+        self.assertEqual(pairs[3].verdict, "same answers")
+
 
 class Regret(unittest.TestCase):
     def rows(self):
@@ -131,6 +160,7 @@ class Regret(unittest.TestCase):
         self.assertEqual([cell.text for cell in lines["elastic"]], ["0.50", "0.20"])
         self.assertEqual([cell.style for cell in lines["optimal"]], ["best", "best"])
         self.assertEqual([cell.text for cell in lines["gap of the reference"]], ["0.10", "0.10"])
+        self.assertEqual([cell.text for cell in lines["load-exec"]], ["×", "×"])
 
     def test_is_told_in_nats_where_no_accuracy_is_known(self):
         from regret import yardstick

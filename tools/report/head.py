@@ -32,6 +32,12 @@ def file_of(value: Any) -> str:
     return text(value.get("file")) if isinstance(value, dict) else text(value)
 
 
+def _program(results: Results) -> str:
+    """Its version, and of its build what tells it from others."""
+    words = (text(results.experiment.get("program")) or results.version).split()
+    return " ".join(["tessera"] + [word[:16] for word in words]) if words else ""
+
+
 def facts(results: Results) -> list[tuple[str, str]]:
     rows, experiment = results.rows, results.experiment
     examples = {int(row.accuracy_examples) for row in rows if row.accuracy_examples}
@@ -54,7 +60,7 @@ def facts(results: Results) -> list[tuple[str, str]]:
             f"{count(measured)} with measured accuracy, "
             f"{count(sum(bool(row.error) for row in rows))} errors",
         ),
-        ("program", f"tessera {results.version}" if results.version else ""),
+        ("program", _program(results)),
     ]
     return [(name, value) for name, value in listed if value]
 

@@ -35,6 +35,16 @@ class Pair:
     low: Optional[float]
     high: Optional[float]
     adjusted: Optional[float] = None
+    tests: int = 0  # that the correction is over
+
+    @property
+    def equal(self) -> bool:
+        """Both answered every sentence alike."""
+        return self.only_a == 0 and self.only_b == 0
+
+    @property
+    def verdict(self) -> str:
+        return self.better or ("same answers" if self.equal else "chance?")
 
     @property
     def better(self) -> str:
@@ -70,11 +80,31 @@ def read_pair(item: dict[str, Any], swept_preload: frozenset[str]) -> Optional[P
     return Pair(budget, number(item.get("seed")), a, b, n, only_a, only_b, p, difference, low, high)
 
 
+def _identity(results: Results, pairs: list[Pair]) -> list[Any]:
+    """Equal where the same weights of the same model are compared, under whatever budgets: one test, not two."""
+    keys: dict[Any, str] = {}
+    for row in results.rows:
+        if row.accuracy_key:
+            keys[(results.budget_of(row), row.seed, row.label)] = f"{row.model} {row.accuracy_key}"
+    found: list[Any] = []
+    for i, pair in enumerate(pairs):
+        sides = [keys.get((pair.budget, pair.seed, label), "") for label in (pair.a, pair.b)]
+        found.append(tuple(sorted(sides)) if all(sides) else i)
+    return found
+
+
 def read_pairs(results: Results) -> list[Pair]:
-    """With p-values corrected over all of them."""
+    """With p-values corrected over all different tests; a pair with equal answers throughout cannot fail one and is none."""
     found = [pair for pair in (read_pair(item, results.swept_preload) for item in results.pairs) if pair is not None]
-    for pair, adjusted in zip(found, holm([pair.p for pair in found])):
-        pair.adjusted = adjusted
+    tests: dict[Any, Optional[float]] = {}
+    identities = _identity(results, found)
+    for pair, identity in zip(found, identities):
+        if not pair.equal:
+            tests.setdefault(identity, pair.p)
+    adjusted = dict(zip(tests, holm(list(tests.values()))))
+    for pair, identity in zip(found, identities):
+        pair.adjusted = 1.0 if pair.equal else adjusted[identity]
+        pair.tests = sum(p is not None for p in tests.values())
     return found
 
 
@@ -92,7 +122,7 @@ def _pair_cells(pair: Pair, looks: dict[str, Look]) -> list[Cell]:
         words(interval(pair.low, pair.high)),
         quantity(pair.p, p_value(pair.p)),
         quantity(pair.adjusted, p_value(pair.adjusted)),
-        words(pair.better or "may be chance", "" if pair.better else "rest"),
+        words(pair.verdict, "" if pair.better else "rest"),
     ]
 
 
@@ -109,11 +139,12 @@ def pair_table(pairs: list[Pair], looks: dict[str, Look]) -> Optional[Table]:
             f", seed {plain(pair.seed, 9)}" if several_seeds and pair.seed is not None else ""
         )
         lines.append([words(where)] + _pair_cells(pair, looks))
-    tested = sum(pair.p is not None for pair in pairs)
+    tested = pairs[0].tests
     note = (
-        f"Exact McNemar test over the same sentences. Of {tested} comparisons, 5 % would look significant by chance alone: "
-        f"the better one is named only where p stays below {LEVEL} after Holm's correction over all {tested}. Differences: "
-        "first less second, in points, with 95 % intervals (bootstrap over the sentences, each by itself, not corrected)."
+        f"Exact McNemar test over the same sentences. Of {tested} different tests, 5 % would look significant by "
+        f"chance alone: the better is named only where p stays below {LEVEL} after Holm's correction over all (the "
+        "same two plans under several budgets are one test; equal answers throughout are none). Differences: first less second, in "
+        "points, with 95 % intervals (bootstrap over the sentences, each by itself, not corrected)."
     )
     if len(pairs) > MOST_LISTED:
         note += f" The first {MOST_LISTED} of {len(pairs)} are listed; results.json has all."

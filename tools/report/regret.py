@@ -16,6 +16,7 @@ from tables import Cell, Table, contender, quantity, words
 from wording import NOTHING, arena_words, budget_words, percent, plain, points
 
 MOST_COLUMNS = 16
+INFEASIBLE = "×"
 MOST_PANELS = 6
 
 
@@ -155,6 +156,23 @@ def _least(values: list[Optional[float]]) -> Optional[float]:
     return min(known) if known else None
 
 
+def _mean_of(rows: list[Row], of: Callable[[Row], Optional[float]]) -> Optional[float]:
+    return mean([value for value in (of(row) for row in rows if row.feasible) if value is not None])
+
+
+def _regret_cells(groups: list[list[Row]], least: list[Optional[float]], most: float, stick: Yardstick) -> list[Cell]:
+    cells = []
+    for rows, best in zip(groups, least):
+        value = _mean_of(rows, stick.regret)
+        if value is None:
+            cells.append(Cell(NOTHING if any(row.feasible for row in rows) else INFEASIBLE, style="number rest"))
+            continue
+        style = "best" if best is not None and value <= best + 1e-9 else ""
+        heat = max(0.0, min(1.0, value / most)) if most > 0 else None
+        cells.append(quantity(value, stick.shown(value), style=style, heat=heat))
+    return cells
+
+
 def budget_table(results: Results, arena: tuple[str, str], looks: dict[str, Look]) -> Optional[Table]:
     rows = [row for row in results.rows if (row.platform, row.workload) == arena]
     stick = yardstick(rows)
@@ -162,36 +180,20 @@ def budget_table(results: Results, arena: tuple[str, str], looks: dict[str, Look
         return None
     budgets = sorted({results.budget_of(row) for row in rows}, key=Budget.sort_key)
     columns = _columns(budgets)
-    labels = [label for label in looks if any(row.label == label for row in rows)]
-
-    def cell(label: str, group: set[Budget], of: Callable[[Row], Optional[float]]) -> Optional[float]:
-        return mean(
-            [
-                value
-                for value in (
-                    of(row) for row in rows if row.label == label and row.feasible and results.budget_of(row) in group
-                )
-                if value is not None
-            ]
-        )
-
-    values = {label: [cell(label, group, stick.regret) for _, group in columns] for label in labels}
-    most = max((value for line in values.values() for value in line if value is not None), default=0.0)
-    least = [_least([line[i] for line in values.values()]) for i in range(len(columns))]
-    lines = []
-    for label in labels:
-        cells = [contender(label, looks[label].name)]
-        for value, best in zip(values[label], least):
-            style = "best" if value is not None and best is not None and value <= best + 1e-9 else ""
-            heat = None if value is None or most <= 0 else max(0.0, min(1.0, value / most))
-            cells.append(quantity(value, stick.shown(value), style=style, heat=heat))
-        lines.append(cells)
-    gaps = [
-        mean([gap for gap in (stick.gap(row) for row in rows if results.budget_of(row) in group) if gap is not None])
-        for _, group in columns
+    column_of = {budget: i for i, (_, group) in enumerate(columns) for budget in group}
+    cells: dict[str, list[list[Row]]] = {label: [[] for _ in columns] for label in looks}
+    for row in rows:
+        cells[row.label][column_of[results.budget_of(row)]].append(row)
+    cells = {label: groups for label, groups in cells.items() if any(groups)}
+    values = [[_mean_of(group, stick.regret) for group in groups] for groups in cells.values()]
+    most = max((value for line in values for value in line if value is not None), default=0.0)
+    least = [_least([line[i] for line in values]) for i in range(len(columns))]
+    lines = [
+        [contender(label, looks[label].name)] + _regret_cells(groups, least, most, stick) for label, groups in cells.items()
     ]
+    gaps = [_mean_of([row for groups in cells.values() for row in groups[i]], stick.gap) for i in range(len(columns))]
     lines.append([words("gap of the reference", "rest")] + [quantity(gap, stick.shown(gap), style="rest") for gap in gaps])
-    note = f"In {stick.unit}, mean over seeds; bold: the least; {NOTHING}: infeasible."
+    note = f"In {stick.unit}, mean over seeds; bold: the least; {INFEASIBLE}: infeasible; {NOTHING}: no bound was proven."
     if len(columns) < len(budgets):
         note += " Memory and preload budgets are averaged; the table of all rows has them one by one."
     return Table(f"Regret by budget: {arena_words(*arena)}", ["contender"] + [name for name, _ in columns], lines, note)

@@ -92,6 +92,7 @@ class Row:
     requests: Optional[float]
     misses: Optional[float]
     plan_hash: str
+    accuracy_key: str  # equal: computed with the same weights, and so the same answers
     error: str
     knobs: dict[str, Any] = field(default_factory=dict, hash=False, compare=False)
 
@@ -101,7 +102,7 @@ class Row:
         return self.latency_ms_achieved if self.latency_ms_achieved is not None else self.latency_p50_ms
 
 
-_TEXTS = ("platform", "workload", "policy", "model", "plan_hash", "error")
+_TEXTS = ("platform", "workload", "policy", "model", "plan_hash", "accuracy_key", "error")
 _OWN = ("label", "feasible", "knobs")
 _NUMBERS = tuple(name for name in Row.__dataclass_fields__ if name not in _TEXTS + _OWN)
 
