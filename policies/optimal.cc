@@ -109,6 +109,10 @@ class Optimal final : public Policy {
     if (trials.view().compute_devices.size() > 1) all.ladder = choices.anywhere;
     const auto build = [&](Size size, Bits bits) {
       std::vector<Plan> out = value.ways(size.depth, resident_bits(trials.view(), trials.residency(), size, bits));
+      if (!trials.residency().shards.empty()) {  // what is held may be in the way
+        std::vector<Plan> anew = value.ways(size.depth, uniform_bits(trials.view().shape, size, bits));
+        out.insert(out.end(), anew.begin(), anew.end());
+      }
       const bool last = size.width == all.widths.front() && bits == all.ladder.front();
       if (last) out.insert(out.end(), quickest.begin(), quickest.end());
       return out;

@@ -12,6 +12,7 @@ namespace {
 
 __extension__ typedef __int128 Wide;
 constexpr int kSteps = 140;
+constexpr int kKeptSteps = 60;
 constexpr int64_t kTableSteps = 3'000;  // of compute time
 constexpr int kShift = 30;              // multipliers are integers of 2^-30 micro-nats a nanosecond, or a slice
 constexpr double kMostMultiplier = 4e18;
@@ -73,28 +74,73 @@ std::vector<DualSolver::Prices> DualSolver::prices(const SizeClass& size, const 
   return out;
 }
 
-// The bound at these multipliers; the violations of its minimiser are a subgradient.
-double DualSolver::evaluate(const SizeClass& size, const Multipliers& at, Multipliers& violation) const {
-  const std::vector<Prices> all = prices(size, at);
-  const auto depth = static_cast<size_t>(size.depth);
-  std::vector<Point> chosen(depth);
-  double value = 0;
-  for (size_t l = 0; l < depth; ++l) {
-    const double io = all[l].io / scale_, compute = all[l].compute / scale_, tail = all[l].tail / scale_,
-                 count = all[l].count;
+std::vector<DualSolver::Point> DualSolver::cheapest(const std::vector<Prices>& prices) const {
+  std::vector<Point> out(prices.size());
+  for (size_t l = 0; l < prices.size(); ++l) {
     double best = INFINITY;
     for (const Point& p : hulls_[l]) {
-      const double v = p.loss + io * p.io + compute * p.compute + tail * p.tail + count * p.count;
+      const double v = prices[l].of(p);
       if (v >= best) continue;
       best = v;
-      chosen[l] = p;
+      out[l] = p;
     }
-    value += best;
   }
-  double compute = 0, io = 0, count = 0;
-  for (const Point& p : chosen) {
-    compute += p.compute;
-    count += p.count;
+  return out;
+}
+
+// The same with all of compute in time: a knapsack over layers, in steps rounded down.
+std::vector<DualSolver::Point> DualSolver::cheapest_in_time(const std::vector<Prices>& prices) const {
+  constexpr int kCoarse = 1'000;
+  const double left = static_cast<double>(model_.latency - model_.exit - model_.rows - model_.embed);
+  const double each = std::max(left, 1.0) / kCoarse;
+  std::vector<std::vector<std::pair<double, Point>>> items(prices.size());  // (value, point), by rising compute
+  std::vector<double> table(kCoarse + 1, 0), next(kCoarse + 1);
+  std::vector<std::vector<uint16_t>> taken(prices.size(), std::vector<uint16_t>(kCoarse + 1, 0));
+  for (size_t l = prices.size(); l-- > 0;) {
+    std::map<double, std::pair<double, Point>> by_compute;
+    for (const Point& p : hulls_[l]) {
+      const double v = prices[l].of(p);
+      const auto [known, fresh] = by_compute.try_emplace(p.compute, v, p);
+      if (!fresh && v < known->second.first) known->second = {v, p};
+    }
+    for (const auto& [compute, item] : by_compute)
+      if (items[l].empty() || item.first < items[l].back().first) items[l].push_back(item);
+    std::fill(next.begin(), next.end(), INFINITY);
+    for (size_t i = 0; i < items[l].size(); ++i) {
+      const double steps = items[l][i].second.compute / each;
+      for (int b = steps > kCoarse ? kCoarse + 1 : static_cast<int>(steps), from = 0; b <= kCoarse; ++b, ++from) {
+        const double v = table[static_cast<size_t>(from)] + items[l][i].first;
+        if (v >= next[static_cast<size_t>(b)]) continue;
+        next[static_cast<size_t>(b)] = v;
+        taken[l][static_cast<size_t>(b)] = static_cast<uint16_t>(i);
+      }
+    }
+    std::swap(table, next);
+  }
+  if (!(table[kCoarse] < INFINITY)) return cheapest(prices);
+  std::vector<Point> out;
+  int b = kCoarse;
+  for (size_t l = 0; l < prices.size(); ++l) {
+    out.push_back(items[l][taken[l][static_cast<size_t>(b)]].second);
+    b -= static_cast<int>(out.back().compute / each);
+  }
+  return out;
+}
+
+double DualSolver::evaluate(const SizeClass& size, const Multipliers& at, Compute how, Multipliers& violation) const {
+  std::vector<Prices> all = prices(size, at);
+  for (Prices& p : all) {
+    p.io /= scale_;
+    p.compute /= scale_;
+    p.tail /= scale_;
+  }
+  const auto depth = static_cast<size_t>(size.depth);
+  const std::vector<Point> chosen = how == Compute::kPriced ? cheapest(all) : cheapest_in_time(all);
+  double value = 0, compute = 0, io = 0, count = 0;
+  for (size_t l = 0; l < depth; ++l) {
+    value += all[l].of(chosen[l]);
+    compute += chosen[l].compute;
+    count += chosen[l].count;
   }
   const double rows = static_cast<double>(model_.rows), most = static_cast<double>(model_.latency - model_.exit);
   violation.chain = (rows + static_cast<double>(model_.embed) + compute - most) / scale_;
@@ -115,55 +161,65 @@ double DualSolver::evaluate(const SizeClass& size, const Multipliers& at, Multip
   return value;
 }
 
-Dual DualSolver::solve(const SizeClass& size) {
+// Steps towards a target a little above the best so far; the target comes nearer where that does not help.
+Multipliers DualSolver::climb(const SizeClass& size, Multipliers at, Compute how, int steps, double step) const {
   const auto depth = static_cast<size_t>(size.depth);
-  Multipliers at = last_, best, violation;
-  at.loads.resize(depth, 0);
+  const bool has_exit = model_.exit_load[depth].has_value();
+  Multipliers best = at, violation, best_violation;
   violation.loads.assign(depth, 0);
-  at.more = at.fewer = 0;
-  if (!model_.exit_load[depth]) at.exit = 0;
-  best = at;
-  double best_value = -INFINITY, step = 0.05 * range_ + 1;
+  double best_value = -INFINITY;
   int since_best = 0;
-  for (int i = 0; i < kSteps; ++i) {
-    const double value = evaluate(size, at, violation);
+  for (int i = 0; i < steps; ++i) {
+    double value = evaluate(size, at, how, violation);
+    since_best = value > best_value + 0.02 * step ? 0 : since_best + 1;
     if (value > best_value) {
-      since_best = value > best_value + 0.02 * step ? 0 : since_best + 1;
       best_value = value;
       best = at;
-    } else {
-      ++since_best;
+      best_violation = violation;
     }
     if (since_best >= 4) {
       step /= 2;
       since_best = 0;
       at = best;
-      evaluate(size, at, violation);
+      violation = best_violation;
+      value = best_value;
     }
-    // Only what can still be moved counts towards the step's length.
+    // Only what can still be moved counts towards the step's length. Slices against whole budgets: of about equal effect.
+    constexpr double kPerSlice = 0.02;
     double norm = 0;
-    const auto add = [&](double multiplier, double slope) { norm += multiplier > 0 || slope > 0 ? slope * slope : 0; };
-    constexpr double kPerSlice = 0.02;  // slices against whole budgets: of about equal effect
-    add(at.chain, violation.chain);
-    add(at.exit, violation.exit);
-    for (size_t l = 0; l < depth; ++l) add(at.loads[l], violation.loads[l]);
-    if (size.counts) {
-      add(at.more, violation.more * kPerSlice);
-      add(at.fewer, violation.fewer * kPerSlice);
-    }
+    const auto each = [&](auto&& act) {
+      if (how == Compute::kPriced) act(at.chain, violation.chain, 1.0);
+      if (has_exit) act(at.exit, violation.exit, 1.0);
+      for (size_t l = 0; l < depth; ++l) act(at.loads[l], violation.loads[l], 1.0);
+      if (size.counts) act(at.more, violation.more, kPerSlice);
+      if (size.counts) act(at.fewer, violation.fewer, kPerSlice);
+    };
+    each([&](double& multiplier, double slope, double unit) {
+      norm += multiplier > 0 || slope > 0 ? slope * slope * unit * unit : 0;
+    });
     if (norm <= 0) break;
     const double length = (best_value - value + step) / norm;
-    const auto move = [&](double& multiplier, double slope) { multiplier = std::max(0.0, multiplier + length * slope); };
-    move(at.chain, violation.chain);
-    if (model_.exit_load[depth]) move(at.exit, violation.exit);
-    for (size_t l = 0; l < depth; ++l) move(at.loads[l], violation.loads[l]);
-    if (size.counts) {
-      move(at.more, violation.more * kPerSlice * kPerSlice);
-      move(at.fewer, violation.fewer * kPerSlice * kPerSlice);
-    }
+    each([&](double& multiplier, double slope, double unit) {
+      multiplier = std::max(0.0, multiplier + length * slope * unit * unit);
+    });
   }
-  last_ = best;
-  return exactly(size, best);
+  return best;
+}
+
+Dual DualSolver::solve(const SizeClass& size) {
+  Multipliers at = last_;
+  at.loads.resize(static_cast<size_t>(size.depth), 0);
+  at.more = at.fewer = 0;
+  if (!model_.exit_load[static_cast<size_t>(size.depth)]) at.exit = 0;
+  last_ = climb(size, at, Compute::kPriced, kSteps, 0.05 * range_ + 1);
+  return exactly(size, last_);
+}
+
+void DualSolver::refine(const SizeClass& size, Dual& dual) const {
+  Multipliers at = dual.at_;
+  at.chain = 0;
+  Dual better = exactly(size, climb(size, at, Compute::kKept, kKeptSteps, 0.01 * range_ + 1));
+  if (better.bound > dual.bound) dual = std::move(better);
 }
 
 namespace {
@@ -198,6 +254,7 @@ Dual DualSolver::exactly(const SizeClass& size, const Multipliers& at) const {
   std::vector<int64_t> loads;
   for (size_t l = 0; l < depth; ++l) loads.push_back(fixed(at.loads[l], scale_));
   Dual out;
+  out.at_ = at;
   out.time_ = model_.latency - model_.exit;
   out.low_ = size.low;
   out.high_ = size.high;

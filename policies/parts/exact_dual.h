@@ -13,6 +13,12 @@
 
 namespace tessera {
 
+// Per time of one whole budget, and per slice.
+struct Multipliers {
+  double chain = 0, exit = 0, more = 0, fewer = 0;
+  std::vector<double> loads;  // [depth]
+};
+
 // Of one size class: multipliers, and what they prove of every partial plan. Losses in 1/1024 micro-nats, rounded down.
 //
 // What is still to be chosen from layer l on, with storage free at a and layer l - 1 done at f, adds at least
@@ -44,6 +50,7 @@ class Dual {
 
  private:
   friend class DualSolver;
+  Multipliers at_;
   int64_t time_ = 0, step_ = 1;         // T', and of the tables
   std::vector<int64_t> storage_price_;  // [depth + 1]: of storage before the layer, in 2^-30 micro-nats a ns
   int64_t more_ = 0, fewer_ = 0;        // 2^-30 micro-nats a slice
@@ -56,22 +63,25 @@ class DualSolver {
   explicit DualSolver(const ExactModel& model);
   // Starts from where the last call ended.
   Dual solve(const SizeClass& size);
+  // Betters multipliers further, with the sum of compute kept as the bound keeps it: dearer steps, for classes that matter.
+  void refine(const SizeClass& size, Dual& dual) const;
 
  private:
   struct Point {
     double io, compute, tail, count, loss;
   };
-  // Per time of one whole budget, and per slice.
-  struct Multipliers {
-    double chain = 0, exit = 0, more = 0, fewer = 0;
-    std::vector<double> loads;  // [depth]
-  };
   // Per layer: what its option pays for each unit.
   struct Prices {
     double io = 0, compute = 0, tail = 0, count = 0;
+    double of(const Point& p) const { return p.loss + io * p.io + compute * p.compute + tail * p.tail + count * p.count; }
   };
   static std::vector<Prices> prices(const SizeClass& size, const Multipliers& at);
-  double evaluate(const SizeClass& size, const Multipliers& at, Multipliers& violation) const;
+  // How a climb looks at a point: the bound there; the violations of its minimiser are a subgradient.
+  enum class Compute { kPriced, kKept };
+  Multipliers climb(const SizeClass& size, Multipliers at, Compute how, int steps, double step) const;
+  double evaluate(const SizeClass& size, const Multipliers& at, Compute how, Multipliers& violation) const;
+  std::vector<Point> cheapest(const std::vector<Prices>& prices) const;
+  std::vector<Point> cheapest_in_time(const std::vector<Prices>& prices) const;
   Dual exactly(const SizeClass& size, const Multipliers& at) const;
   void group(Dual& dual, int layer) const;
   void tabulate(Dual& dual, const SizeClass& size, const std::vector<int64_t>& loads, int64_t exit) const;

@@ -10,7 +10,7 @@ namespace {
 
 constexpr int64_t kUnbounded = INT64_MAX / 8;
 constexpr size_t kBeamOptions = 48;     // of a layer, that a beam looks at
-constexpr size_t kMostMisses = 24;      // classes in which a beam finds nothing better
+constexpr size_t kMostMisses = 8;       // classes in which a beam finds nothing better
 constexpr size_t kCompactAt = 200'000;  // labels of a layer, before dominance
 constexpr size_t kMostKept = 120'000;   // and after it: more are given up
 constexpr int kByteSteps = 16;          // to which dominance tells bytes apart
@@ -77,7 +77,7 @@ bool ExactSearch::place(const Pass& pass, const Label& from, int layer, const La
   to.done = from.done + option.compute;
   to.bytes = option.bytes;
   const int depth = pass.of.size.depth;
-  if (pass.follow_memory && model_.weighs) return follow(depth, from, layer, option, to);
+  if (pass.room != Room::kBounded && model_.weighs) return follow(pass, from, layer, option, to);
   const std::optional<int64_t> forced = model_.forced_after(depth, from.bytes, option);
   if (!forced) return false;
   if (!loads) return true;
@@ -89,10 +89,10 @@ bool ExactSearch::place(const Pass& pass, const Label& from, int layer, const La
 }
 
 // All of the layer in one load, which waits until it fits beside what is not given back yet.
-bool ExactSearch::follow(int depth, const Label& from, int layer, const LayerOption& option, Label& to) const {
-  int64_t free = model_.room[static_cast<size_t>(depth)] - option.bytes - later_residents_[static_cast<size_t>(layer) + 1];
-  for (int l = depth; l < static_cast<int>(model_.layers.size()); ++l)
-    free += later_residents_[static_cast<size_t>(l)] - later_residents_[static_cast<size_t>(l) + 1];  // dropped
+bool ExactSearch::follow(const Pass& pass, const Label& from, int layer, const LayerOption& option, Label& to) const {
+  const auto depth = static_cast<size_t>(pass.of.size.depth);
+  int64_t free = model_.room[depth] - option.bytes;
+  if (pass.room == Room::kAllHeld) free -= later_residents_[static_cast<size_t>(layer) + 1] - later_residents_[depth];
   int64_t start = from.storage;
   for (const Label::Held& held : from.held)
     if (held.until > start) free -= held.bytes;
@@ -148,7 +148,7 @@ int64_t ExactSearch::in_the_way(const Pass& pass, int layer, int64_t bytes) cons
 // against those that hold at least as much after rounding its own bytes up.
 void ExactSearch::reduce(const Pass& pass, int layer, Labels& labels) const {
   const bool counts = pass.of.size.counts;
-  const bool weighs = model_.weighs && !pass.follow_memory;
+  const bool weighs = model_.weighs && pass.room == Room::kBounded;
   std::vector<uint32_t> by(labels.size());
   std::vector<int64_t> bytes(labels.size(), 0);
   int64_t largest = 0;
@@ -255,12 +255,14 @@ ExactSolution ExactSearch::traced(const SizeClass& size, const std::vector<Label
 
 // Raises the class's bound step by step, so that where labels run out the bound is still a good one.
 void ExactSearch::close(Class& of, ExactOutcome& out) {
+  dual_.refine(of.size, of.dual);
+  of.bound = std::max(of.bound, of.size.loss(of.dual.bound));
   const bool open = !out.best;
   const int64_t top = open ? of.size.loss(kUnbounded / 4096) : out.best->loss - 1;
   int64_t reach = std::max<int64_t>(1, open ? std::abs(of.bound) / 256 : (top - of.bound) / 16);
   while (of.bound <= top) {
     const int64_t most = reach > top - of.bound ? top : of.bound + reach;
-    Pass pass{of, model_.latency, of.size.most_sum(most), 0, 0, false, false};
+    Pass pass{of, model_.latency, of.size.most_sum(most), 0, 0, Room::kBounded, false};
     pass.most_least = pass.most_loss > kUnbounded / Dual::kUnit ? kUnbounded : pass.most_loss * Dual::kUnit;
     std::optional<ExactSolution> found;
     if (!run(pass, found)) return;
@@ -290,7 +292,7 @@ ExactSearch::ExactSearch(const ExactModel& model, SearchLimits limits) : model_(
 // Labels of times alone: losses and slices do not count.
 std::optional<std::pair<int64_t, ExactSolution>> ExactSearch::fastest(int depth) {
   const Class any{{depth, 0, INT32_MAX, false, 0, 0}, {}, 0};
-  const Pass pass{any, kUnbounded, kUnbounded, kUnbounded, 0, false, true};
+  const Pass pass{any, kUnbounded, kUnbounded, kUnbounded, 0, Room::kBounded, true};
   const Rest none{std::vector<int64_t>(static_cast<size_t>(depth) + 1, 0),
                   std::vector<int64_t>(static_cast<size_t>(depth) + 1, 0),
                   std::vector<int64_t>(static_cast<size_t>(depth) + 1, 0),
@@ -366,7 +368,7 @@ ExactOutcome ExactSearch::solve() {
     if (of.dual.bound < kUnbounded / 4096) classes_.push_back(std::move(of));
   }
   std::stable_sort(classes_.begin(), classes_.end(), [](const Class& a, const Class& b) { return a.bound < b.bound; });
-  out.best = find(model_.latency, false);
+  out.best = find(model_.latency, Room::kBounded);
   for (Class& of : classes_)
     if (!out.best || of.bound < out.best->loss) close(of, out);
   for (const Class& of : classes_) out.bound = std::min(out.bound.value_or(INT64_MAX), of.bound);
@@ -374,13 +376,13 @@ ExactOutcome ExactSearch::solve() {
   return out;
 }
 
-std::optional<ExactSolution> ExactSearch::find(int64_t latency, bool follow_memory) {
+std::optional<ExactSolution> ExactSearch::find(int64_t latency, Room room) {
   std::optional<ExactSolution> best;
   for (const bool all_options : {false, true}) {
     size_t misses = 0;
     for (const Class& of : classes_) {
       if (best && of.bound >= best->loss) continue;
-      Pass pass{of, latency, kUnbounded, kUnbounded, limits_.beam, follow_memory, all_options};
+      Pass pass{of, latency, kUnbounded, kUnbounded, limits_.beam, room, all_options};
       if (best) pass.most_loss = of.size.most_sum(best->loss - 1);
       if (pass.most_loss < kUnbounded / Dual::kUnit) pass.most_least = pass.most_loss * Dual::kUnit;
       std::optional<ExactSolution> found;

@@ -29,8 +29,15 @@ struct ExactOutcome {
 
 // How much may be tried, in labels that are made: counts, never time, so that every machine decides alike.
 struct SearchLimits {
-  size_t labels = 2'000'000;  // of all exact passes together
+  size_t labels = 1'000'000;  // of all exact passes together
   size_t beam = 48;           // labels a layer keeps in the passes that look for a good plan first
+};
+
+// What is known of memory while labels are extended.
+enum class Room {
+  kBounded,     // what holds for every order of loads
+  kAllHeld,     // followed, as if every resident stayed until its layer has been computed
+  kNoneUnused,  // followed, as if none did that is not used by the layer at hand
 };
 
 class ExactSearch {
@@ -43,7 +50,7 @@ class ExactSearch {
   std::optional<std::pair<int64_t, ExactSolution>> fastest(int depth);
   // A good choice under another latency and with memory followed as a replay in layer order does, each layer one load:
   // whatever it finds is no later when it is replayed. Uses the duals of solve(), which comes first.
-  std::optional<ExactSolution> find(int64_t latency, bool follow_memory);
+  std::optional<ExactSolution> find(int64_t latency, Room room);
   // Labels that exact passes have made so far.
   size_t made() const { return made_; }
 
@@ -79,7 +86,7 @@ class ExactSearch {
     int64_t most_loss = 0;   // summed: labels above are useless
     int64_t most_least = 0;  // the same of Label::least
     size_t beam = 0;         // 0: exact
-    bool follow_memory = false;
+    Room room = Room::kBounded;
     bool all_options = false;  // of a beam
   };
   Label started() const;
@@ -88,7 +95,7 @@ class ExactSearch {
   const Rest& rest(const SizeClass& size);
   std::optional<Label> extended(const Pass& pass, const Rest& rest, const Label& from, int layer,
                                 const LayerOption& option) const;
-  bool follow(int depth, const Label& from, int layer, const LayerOption& option, Label& to) const;
+  bool follow(const Pass& pass, const Label& from, int layer, const LayerOption& option, Label& to) const;
   bool place(const Pass& pass, const Label& from, int layer, const LayerOption& option, Label& to) const;
   bool extend(const Pass& pass, const Rest& rest, const Label& from, int32_t parent, int layer, const Dual::Group& group,
               Labels& next);

@@ -12,7 +12,7 @@ namespace tessera {
 namespace {
 
 constexpr size_t kMostSmallPlans = 20'000;
-constexpr int kShorterLatencies = 4;
+constexpr int kShorterLatencies = 2;
 constexpr int kMostRaises = 240;  // replays
 
 }  // namespace
@@ -60,7 +60,10 @@ bool ExactValue::offer(const ExactModel& model, const std::optional<ExactSolutio
 std::optional<Plan> ExactValue::find(const ExactModel& model, ExactSearch& search, const ExactOutcome& out) {
   best_.reset();
   if (!out.bound) return std::nullopt;
-  if (offer(model, out.best)) return best_;
+  if (offer(model, out.best)) {
+    if (loss(*best_) > *out.bound) find_nearby();  // the search had to stop: perhaps there is better
+    return best_;
+  }
   if (!placement_.several()) {
     if (const auto all = all_plans(view_.shape, accuracy_, choices_, kMostSmallPlans)) {
       for (const SmallPlan& small : *all) {
@@ -69,13 +72,14 @@ std::optional<Plan> ExactValue::find(const ExactModel& model, ExactSearch& searc
       }
       return std::nullopt;
     }
-    offer(model, search.find(model.latency, true));
   }
+  for (const Room room : {Room::kAllHeld, Room::kNoneUnused})
+    if (model.weighs) offer(model, search.find(model.latency, room));
   // What is late with all of the latency may be in time with less of it.
   int64_t low = 0, high = model.latency;
   for (int i = 0; i < kShorterLatencies && high < (int64_t{1} << 52); ++i) {
     const int64_t middle = high - (high - low) / (i == 0 ? 16 : 2);
-    const std::optional<ExactSolution> shorter = search.find(middle, !placement_.several());
+    const std::optional<ExactSolution> shorter = search.find(middle, Room::kNoneUnused);
     if (!shorter || offer(model, shorter))
       low = middle;
     else
