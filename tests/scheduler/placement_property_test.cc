@@ -33,7 +33,8 @@ void check_and_run(const Asked& asked, const std::string& policy, const Plan& pl
 }
 
 class AnyMachine : public ::testing::TestWithParam<std::string> {};
-INSTANTIATE_TEST_SUITE_P(Random, AnyMachine, ::testing::Values("heft", "min-completion", "sti", "std-pipeline", "preload"),
+INSTANTIATE_TEST_SUITE_P(Random, AnyMachine,
+                         ::testing::Values("elastic", "heft", "min-completion", "sti", "std-pipeline", "preload"),
                          [](const auto& param) { return param.param.substr(0, 3); });
 
 TEST_P(AnyMachine, PlansAreLegalWithinEveryMemoryAndExactlyAsPredicted) {
