@@ -392,7 +392,7 @@ std::optional<ExactSolution> ExactSearch::find(int64_t latency, Room room) {
       else if (++misses > kMostMisses)
         break;
     }
-    if (best) break;
+    if (best || room != Room::kBounded) break;
   }
   return best;
 }

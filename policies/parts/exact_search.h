@@ -29,8 +29,8 @@ struct ExactOutcome {
 
 // How much may be tried, in labels that are made: counts, never time, so that every machine decides alike.
 struct SearchLimits {
-  size_t labels = 1'000'000;  // of all exact passes together
-  size_t beam = 48;           // labels a layer keeps in the passes that look for a good plan first
+  size_t labels = 700'000;  // of all exact passes together
+  size_t beam = 48;         // labels a layer keeps in the passes that look for a good plan first
 };
 
 // What is known of memory while labels are extended.

@@ -15,6 +15,19 @@ constexpr size_t kMostSmallPlans = 20'000;
 constexpr int kShorterLatencies = 2;
 constexpr int kMostRaises = 240;  // replays
 
+// Where weights go on over a link, they may come first: the link takes them over while rows are read.
+std::optional<Plan> rows_later(const Platform& platform, const Plan& plan) {
+  if (platform.space(plan.placement[0][0].device) == kHostSpace) return std::nullopt;
+  Plan out = plan;
+  const auto rows =
+      std::find_if(out.loads.begin(), out.loads.end(), [](const auto& load) { return load.op == Op::kLoadRows; });
+  auto next = rows;
+  while (next != out.loads.end() && (next == rows || (next->op == Op::kLoadShards && next->layer == 0))) ++next;
+  if (rows == out.loads.end() || next - rows < 2) return std::nullopt;
+  std::rotate(rows, rows + 1, next);
+  return out;
+}
+
 }  // namespace
 
 ExactValue::ExactValue(Trials& trials, const AccuracyModel& accuracy, const Choices& choices)
@@ -25,14 +38,30 @@ ExactValue::ExactValue(Trials& trials, const AccuracyModel& accuracy, const Choi
       placement_(view_, trials.residency(), Split::kBalanced) {}
 
 std::vector<Plan> ExactValue::ways(int depth, const std::vector<Bits>& bits) {
-  if (!placement_.several()) return {assemble(view_, trials_.residency(), choices_.device, depth, bits)};
-  return placement_.floors(depth, bits);
+  std::vector<Plan> out;
+  if (placement_.several())
+    out = placement_.floors(depth, bits);
+  else
+    out.push_back(assemble(view_, trials_.residency(), choices_.device, depth, bits));
+  const size_t count = out.size();
+  for (size_t i = 0; i < count; ++i)
+    if (auto other = rows_later(view_.platform, out[i])) out.push_back(std::move(*other));
+  return out;
 }
 
 std::optional<Plan> ExactValue::fitting(int depth, const std::vector<Bits>& bits) {
-  if (placement_.several()) return fastest_that_fits(trials_, placement_.candidates(depth, bits));
-  Plan plan = assemble(view_, trials_.residency(), choices_.device, depth, bits);
-  return trials_.fits(plan) ? std::optional(std::move(plan)) : std::nullopt;
+  if (placement_.several()) {
+    if (auto plan = fastest_that_fits(trials_, placement_.candidates(depth, bits))) return plan;
+  }
+  for (Plan& plan : ways(depth, bits))
+    if (trials_.fits(plan)) return std::move(plan);
+  return std::nullopt;
+}
+
+std::optional<Plan> ExactValue::find_without_model() {
+  best_.reset();
+  find_nearby();
+  return best_;
 }
 
 std::vector<Bits> ExactValue::bits_of(const ExactModel& model, const ExactSolution& solution) {
@@ -97,11 +126,17 @@ void ExactValue::find_nearby() {
   if (placement_.several()) sti.choices.ladder = choices_.anywhere;
   const Result<Decision> decision = decide_sti(trials_, sti);
   const Plan* start = decision.ok() ? std::get_if<Plan>(&*decision) : nullptr;
-  const bool in_time = start != nullptr && start->predicted.latency <= view_.budgets.latency;
-  if (in_time && accuracy_.knows(start->depth, start->bits) && (!best_ || loss(*start) < loss(*best_))) best_ = *start;
-  if (!best_) return;
-  std::optional<Plan> better = ElasticSearch(trials_, sti.choices, ElasticIdeas{}).improve(*best_);
-  if (better && accuracy_.knows(better->depth, better->bits) && loss(*better) < loss(*best_)) best_ = std::move(better);
+  const auto better = [&](const std::optional<Plan>& plan) {
+    return plan && accuracy_.knows(plan->depth, plan->bits) && (!best_ || loss(*plan) < loss(*best_));
+  };
+  const auto improved = [&](const Plan& from) { return ElasticSearch(trials_, sti.choices, ElasticIdeas{}).improve(from); };
+  const std::optional<Plan> own = best_;
+  if (start != nullptr && start->predicted.latency <= view_.budgets.latency) {
+    if (better(*start)) best_ = *start;
+    if (std::optional<Plan> plan = improved(*start); better(plan)) best_ = std::move(plan);
+  }
+  if (!own) return;
+  if (std::optional<Plan> plan = improved(*own); better(plan)) best_ = std::move(plan);
 }
 
 // Shard by shard, the greatest gain first, as long as the replay lets it pass.

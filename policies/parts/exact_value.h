@@ -22,6 +22,8 @@ class ExactValue {
   // of a small model by rising loss, and of others what is found with memory followed and under shorter latencies, raised
   // bit by bit.
   std::optional<Plan> find(const ExactModel& model, ExactSearch& search, const ExactOutcome& out);
+  // Where there is no relaxed problem, because layers have too many histograms.
+  std::optional<Plan> find_without_model();
   static std::vector<Bits> bits_of(const ExactModel& model, const ExactSolution& solution);
   int64_t loss(const Plan& plan) const { return accuracy_.loss(plan.depth, plan.bits).n; }
 
