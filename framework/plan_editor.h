@@ -1,17 +1,17 @@
 // What a policy learns of a running request, what it may ask, and how it changes what has not been loaded yet.
 //
-// Life, for a policy whose replans(knobs) is true (docs/design.md, "Re-planning in flight"):
-//   on_event   kBegan first: the plan of the request, decided now or reused, is about to run. After a device failed and
-//   others
-//              go on with what is left of the request, kDeviceLost instead: with the new plan, before its first task
-//              kTaskEnded after each task that ended well, in the order in which they ended, up to the end of the request's
-//              last load of shards: after that nothing can be changed, and nobody asks any more
-//              kBudgetChanged when Session::change_budgets() was called, or RequestOptions::budget_changes came due
-//   Nothing is called between a request's last event and decide(), preload() or kBegan for another.
+// Life, for a policy whose replans(knobs) is true (docs/design.md, "Re-planning in flight"), request by request:
+//   kBegan          first: the plan, decided now or reused, is about to run
+//   kDeviceLost     instead, where a device failed and others go on with what is left of the request: with the new plan,
+//                   before its first task
+//   kTaskEnded      after each task that ended well, up to the end of the last load of shards: nothing can be changed then
+//   kBudgetChanged  when Session::change_budgets() was called, or RequestOptions::budget_changes came due
+// A request without loads of shards has no events. None of them comes during decide() or preload().
 // Threads: a lane's, or that of change_budgets()' caller; one call at a time for a policy object, each sees what the one
-// before wrote. Other lanes go on meanwhile, and the lane that calls starts nothing until the call returns: take tens of
-// microseconds. In virtual time a call takes no time, and it comes after all that ends at its instant and before anything
-// starts there; equal requests get equal events. The editor is valid during the call only.
+// before wrote. Other lanes go on meanwhile; events that come during a call follow it, on the same thread. The lane that
+// calls starts nothing until the call returns: take tens of microseconds. In virtual time a call takes no time, and it comes
+// after all that ends at its instant and before anything starts there; equal requests get equal events. The editor is valid
+// during the call only.
 //
 // What can be changed: a shard of the plan that a load brings, while neither that load (nor the transfer behind it) nor any
 // task that computes with the shard has started. So: not residents, not what was loaded, nor depth, placement, order, keep.
@@ -93,7 +93,7 @@ class PlanEditor {
   // What the plan was decided from: shape, accuracy, costs, knobs, ... Its budgets, residency and replay are those of the
   // start; Event::budgets are in force.
   virtual const PlanningView& view() const = 0;
-  // As revised so far; `predicted` and `explain` are the decided plan's.
+  // As revised so far; `predicted` is the decided plan's, `explain` is empty.
   virtual const Plan& plan() const = 0;
   // The tasks of plan(), as revised: cost keys, estimates, bytes.
   virtual const TaskGraph& graph() const = 0;

@@ -176,4 +176,27 @@ Json taken_over_json(const std::vector<TakenOver>& all) {
   return list;
 }
 
+Json revisions_json(const std::vector<Revision>& revisions) {
+  Json list = Json::array();
+  for (const Revision& r : revisions)
+    list.push_back({{"at_ms", r.at.ms()},
+                    {"layer", r.layer},
+                    {"slices", slices_json(r.slices)},
+                    {"from", r.from},
+                    {"to", r.to},
+                    {"why", r.why}});
+  return list;
+}
+
+Json executed_json(const PlannedRequest& executed, const Platform& platform) {
+  const Plan& plan = executed.plan;
+  Json bits = Json::array();
+  for (int l = 0; l < plan.depth; ++l) {
+    Json row = Json::array();
+    for (int j = 0; j < plan.slices; ++j) row.push_back(plan.bits_of({static_cast<int16_t>(l), static_cast<int16_t>(j)}));
+    bits.push_back(std::move(row));
+  }
+  return {{"mean_bits", plan.mean_bits()}, {"bits", std::move(bits)}, {"predicted", predicted_json(executed, platform)}};
+}
+
 }  // namespace tessera

@@ -25,4 +25,9 @@ Json by_device_json(const std::vector<Bytes>& bytes, const Platform& platform);
 // Which devices failed in the middle of a request, and from which layer others went on (null: from the start).
 Json taken_over_json(const std::vector<TakenOver>& all);
 
+// What a policy changed while the request ran: {"at_ms", "layer", "slices", "from", "to", "why"}; 0 bits: left out.
+Json revisions_json(const std::vector<Revision>& revisions);
+// The plan as it was run: what revisions change of a plan, and what would have been predicted for it.
+Json executed_json(const PlannedRequest& executed, const Platform& platform);
+
 }  // namespace tessera

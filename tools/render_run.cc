@@ -116,6 +116,22 @@ std::string taken_over_lines(const Answer& answer, const Painter& paint) {
   return text;
 }
 
+// "  revised after 3.1 ms: layer 4 slices 0-11 from 6 to 2 bits (reads take 1.8 times as long)"
+std::string revision_lines(const Answer& answer, const Painter& paint) {
+  std::string text;
+  for (const Revision& r : answer.revisions) {
+    text += "  " + paint(Paint::kAccent, "revised") + " after " + to_string(r.at) + ": layer " + std::to_string(r.layer) +
+            ", " + std::to_string(slice_count(r.slices)) + (slice_count(r.slices) == 1 ? " slice" : " slices");
+    text += r.to == kAbsent ? " left out" : " from " + std::to_string(r.from) + " to " + std::to_string(r.to) + " bits";
+    text += r.why.empty() ? "\n" : " (" + printable(r.why, 100) + ")\n";
+  }
+  if (answer.revisions.empty() || answer.executed == nullptr) return text;
+  const Prediction& p = answer.executed->plan.predicted;
+  text += "  as run: " + format("%.1f", answer.executed->plan.mean_bits()) + " bits on average (" +
+          histogram(answer.executed->plan) + "), " + to_string(p.io) + " to read";
+  return text + (p.accuracy_known ? format(", predicted accuracy %.1f %%\n", p.accuracy.value() * 100) : "\n");
+}
+
 // Rounded up, so that the printed budget works when it is typed in.
 std::string typed(Duration d) { return format("%.2fms", std::ceil(d.ms() * 100) / 100); }
 std::string typed(Bytes b) {
@@ -187,10 +203,11 @@ std::string render_answer(const RunView& view, const ModelShape& shape, const Pl
   std::string text = headline(view, shape, columns, paint);
   text.append("  ").append(plan_line(*view.planned, view.policy)).append("\n");
   const bool measured = view.answer != nullptr;
-  if (measured) text += taken_over_lines(*view.answer, paint);
+  if (measured) text += taken_over_lines(*view.answer, paint) + revision_lines(*view.answer, paint);
   if (view.lanes) {
     const PlannedRequest& planned = *view.planned;
-    const Trace trace = make_trace(planned.graph, platform, planned.timeline.start, planned.timeline.end,
+    const TaskGraph& graph = measured ? view.answer->executed->graph : planned.graph;
+    const Trace trace = make_trace(graph, platform, planned.timeline.start, planned.timeline.end,
                                    measured ? view.answer->report : RunReport{});
     LaneView lanes{&trace, measured, view.simulated, measured ? run_offset(*view.answer) : Duration{}, view.budgets.latency,
                    columns};

@@ -100,8 +100,8 @@ class Run {
                             arrival, lost.at - lost.report.makespan, true});
       const PlannedRequest& planned = *one.answer.planned;
       requests.push_back({one.text.shown(),
-                          make_trace(planned.graph, opened_.machine.platform, planned.timeline.start, planned.timeline.end,
-                                     one.answer.report),
+                          make_trace(one.answer.executed->graph, opened_.machine.platform, planned.timeline.start,
+                                     planned.timeline.end, one.answer.report),
                           arrival, run_offset(one.answer), true});
       arrival += std::max(one.answer.latency, planned.timeline.makespan) + milliseconds(1);
     }
@@ -174,6 +174,8 @@ class Run {
     json["logits"] = answer.logits;
     json["latency_ms"] = answer.latency.ms();
     json["late_ms"] = answer.late.ms();
+    json["revisions"] = revisions_json(answer.revisions);
+    if (!answer.revisions.empty()) json["executed"] = executed_json(*answer.executed, opened_.machine.platform);
     if (!answer.taken_over.empty()) json["taken_over"] = taken_over_json(answer.taken_over);
     json["io_bytes"] = answer.io.n;
     json["peak_bytes"] = answer.peak.n;
