@@ -176,20 +176,20 @@ def _draw_policy(ax: Axes, look: Look, stressed: bool, measured: list[Point], pr
         xs, ys, drawstyle="steps-post", color=look.colour, linestyle=look.line, linewidth=1.9 if stressed else 0.9, zorder=4
     )
     on_front = set(zip(xs, ys))
-    for point in measured:
-        faint = 1.0 if (point.x, point.y) in on_front else 0.45
-        if point.low is not None and point.high is not None:
-            ax.vlines(point.x, point.low, point.high, color=look.colour, linewidth=1.0, alpha=0.5 * faint, zorder=2)
-        ax.plot(
-            [point.x],
-            [point.y],
-            linestyle="none",
-            marker=look.marker,
-            markersize=5,
-            color=look.colour,
-            alpha=faint,
-            zorder=5,
-        )
+    for faint, kept in ((1.0, True), (0.45, False)):
+        points = [point for point in measured if ((point.x, point.y) in on_front) == kept]
+        _draw_measured(ax, look, points, faint)
+
+
+def _draw_measured(ax: Axes, look: Look, points: list[Point], faint: float) -> None:
+    """With their intervals; few calls, for each one costs a millisecond."""
+    known = [(point.x, point.low, point.high) for point in points if point.low is not None and point.high is not None]
+    if known:
+        xs, lows, highs = zip(*known)
+        ax.vlines(xs, lows, highs, color=look.colour, linewidth=1.0, alpha=0.5 * faint, zorder=2)
+    if points:
+        places = [point.x for point in points], [point.y for point in points]
+        ax.plot(*places, look.marker, markersize=5, color=look.colour, alpha=faint, zorder=5)
 
 
 def _draw_panel(ax: Axes, cells: Cells, axis: Axis, worth: Worth, looks: dict[str, Look], stressed: set[str]) -> list[float]:

@@ -143,8 +143,8 @@ def pair_table(pairs: list[Pair], looks: dict[str, Look]) -> Optional[Table]:
     note = (
         f"Exact McNemar test over the same sentences. Of {tested} different tests, 5 % would look significant by "
         f"chance alone: the better is named only where p stays below {LEVEL} after Holm's correction over all (the "
-        "same two plans under several budgets are one test; equal answers throughout are none). Differences: first less second, in "
-        "points, with 95 % intervals (bootstrap over the sentences, each by itself, not corrected)."
+        "same two plans under several budgets are one test; equal answers throughout are none). Differences: first less "
+        "second, in points, with 95 % intervals (bootstrap over the sentences, each by itself, not corrected)."
     )
     if len(pairs) > MOST_LISTED:
         note += f" The first {MOST_LISTED} of {len(pairs)} are listed; results.json has all."
@@ -223,12 +223,15 @@ def draw_differences(results: Results, pairs: list[Pair], looks: dict[str, Look]
 def _draw_group(ax: Axes, label: str, group: list[Pair], budgets: list[Budget], look: Look) -> None:
     ax.axhline(0, color=MUTED, linewidth=0.9)
     place = {budget: i for i, budget in enumerate(budgets)}
-    for pair in group:
-        sign, x = 1 if pair.a == label else -1, place[pair.budget]
-        if pair.low is not None and pair.high is not None:
-            ax.plot([x, x], [sign * pair.low, sign * pair.high], color=look.colour, linewidth=1.1, alpha=0.7)
-        face = look.colour if pair.better else "none"
-        ax.plot([x], [sign * (pair.difference or 0.0)], look.marker, markersize=5, color=look.colour, markerfacecolor=face)
+    signed = [(place[pair.budget], 1 if pair.a == label else -1, pair) for pair in group]
+    known = [(x, sign * p.low, sign * p.high) for x, sign, p in signed if p.low is not None and p.high is not None]
+    if known:
+        xs, starts, ends = zip(*known)
+        ax.vlines(xs, starts, ends, color=look.colour, linewidth=1.1, alpha=0.7)
+    for better, face in ((True, look.colour), (False, "none")):
+        points = [(x, sign * (p.difference or 0.0)) for x, sign, p in signed if bool(p.better) == better]
+        if points:
+            ax.plot(*zip(*points), look.marker, markersize=5, color=look.colour, markerfacecolor=face)
     step = max(1, -(-len(budgets) // 10))
     names = [budget_words(budget, platform=False) for budget in budgets[::step]]
     ax.set_xticks(range(0, len(budgets), step), names, rotation=90, fontsize=6.5)
