@@ -2,6 +2,7 @@
 #include "policies/parts/exact_layer.h"
 
 #include <algorithm>
+#include <bit>
 #include <tuple>
 #include <unordered_map>
 
@@ -18,33 +19,49 @@ bool usable(const PlanningView& view, const ResidentShard& held) {
                      [&](DeviceId device) { return serves(view.platform, device, held); });
 }
 
+// Whether a slice can be of a class: at the bits at which it is held it is never loaded.
+bool can_be(const OptionSource& source, ShardId id, const SliceClass& what) {
+  const ResidentShard* held = source.residency.find(id);
+  const bool as_held = held != nullptr && held->bits == what.bits && usable(source.view, *held);
+  return what.resident ? as_held && held->decoded == what.decoded : !as_held;
+}
+
 }  // namespace
 
-std::shared_ptr<const Histograms> Histograms::make(int classes, int slices, size_t most) {
-  if (classes < 1 || classes > 9 || slices > 127) return nullptr;  // nine counts of seven bits make a key
-  double all = 1;
-  for (int i = 1; i <= classes; ++i) all = all * (slices + i) / i;
-  if (all > static_cast<double>(most)) return nullptr;
+std::shared_ptr<const Histograms> Histograms::make(const std::vector<int>& capacity, int slices, size_t most) {
+  const int classes = static_cast<int>(capacity.size()), width = std::bit_width(static_cast<unsigned>(slices));
+  if (classes < 1 || classes * width > 63) return nullptr;  // the counts make a key
   auto out = std::make_shared<Histograms>();
   out->classes_ = classes;
+  const uint64_t mask = (uint64_t{1} << width) - 1;
   std::unordered_map<uint64_t, int32_t> index;
   std::vector<uint64_t> keys{0};
   for (int sum = 0; sum <= slices; ++sum) {
     std::vector<uint64_t> next;
+    if (out->sums_.size() + keys.size() > most) return nullptr;
     for (const uint64_t key : keys) {
       index.emplace(key, static_cast<int32_t>(out->sums_.size()));
       out->sums_.push_back(static_cast<uint8_t>(sum));
       int last = 0;  // counts are raised at or after the last class that has any, so that each vector comes once
       for (int c = 0; c < classes; ++c) {
-        const auto count = static_cast<uint8_t>(key >> (7 * c) & 127);
-        out->counts_.push_back(count);
-        out->less_.push_back(count == 0 ? -1 : index.at(key - (uint64_t{1} << (7 * c))));
+        const uint64_t count = key >> (width * c) & mask;
+        out->counts_.push_back(static_cast<uint8_t>(count));
+        out->less_.push_back(count == 0 ? -1 : index.at(key - (uint64_t{1} << (width * c))));
         if (count != 0) last = c;
       }
-      for (int c = last; c < classes; ++c) next.push_back(key + (uint64_t{1} << (7 * c)));
+      for (int c = last; c < classes; ++c)
+        if (static_cast<int>(key >> (width * c) & mask) < capacity[static_cast<size_t>(c)])
+          next.push_back(key + (uint64_t{1} << (width * c)));
     }
     keys = std::move(next);
   }
+  return out;
+}
+
+std::vector<int> ExactLayer::capacity_of(const OptionSource& source, int layer, const std::vector<SliceClass>& classes) {
+  std::vector<int> out(classes.size(), 0);
+  for (int j = 0; j < source.view.shape.slices; ++j)
+    for (size_t c = 0; c < classes.size(); ++c) out[c] += can_be(source, shard(layer, j), classes[c]);
   return out;
 }
 
@@ -88,14 +105,11 @@ void ExactLayer::weigh(const OptionSource& source) {
   std::vector<std::vector<int64_t>> each(classes);
   for (int j = 0; j < slices_; ++j) {
     const ShardId id = shard(layer_, j);
-    const ResidentShard* held = source.residency.find(id);
-    const bool spares = held != nullptr && usable(source.view, *held);
     for (size_t c = 0; c < classes; ++c) {
-      const SliceClass& what = classes_[c];
-      const bool as_held = spares && held->bits == what.bits;
-      if (what.resident ? !(as_held && held->decoded == what.decoded) : as_held) continue;
+      if (!can_be(source, id, classes_[c])) continue;
       class_at_[static_cast<size_t>(j) * classes + c] = 1;
-      each[c].push_back(what.resident ? held->bytes.n : source.view.shape.bytes_of(id, what.bits).n);
+      const ResidentShard* held = classes_[c].resident ? source.residency.find(id) : nullptr;
+      each[c].push_back(held != nullptr ? held->bytes.n : source.view.shape.bytes_of(id, classes_[c].bits).n);
     }
   }
   for (size_t c = 0; c < classes; ++c) {

@@ -25,11 +25,11 @@ struct LayerOption {
   uint32_t histogram = 0;
 };
 
-// Slices by class; all vectors of counts with a sum of at most M, by rising sum.
+// Slices by class; all vectors of counts with a sum of at most M, and of each class at most so many, by rising sum.
 class Histograms {
  public:
   // nullptr where they are more than `most`.
-  static std::shared_ptr<const Histograms> make(int classes, int slices, size_t most);
+  static std::shared_ptr<const Histograms> make(const std::vector<int>& capacity, int slices, size_t most);
   size_t size() const { return sums_.size(); }
   int sum(size_t v) const { return sums_[v]; }
   int count(size_t v, int c) const { return counts_[v * static_cast<size_t>(classes_) + static_cast<size_t>(c)]; }
@@ -65,6 +65,8 @@ class ExactLayer {
  public:
   // The classes of a layer's slices: their number says how many histograms there are.
   static std::vector<SliceClass> classes_of(const OptionSource& source, int layer);
+  // How many slices can be of each.
+  static std::vector<int> capacity_of(const OptionSource& source, int layer, const std::vector<SliceClass>& classes);
   ExactLayer(const OptionSource& source, int layer, std::vector<SliceClass> classes,
              std::shared_ptr<const Histograms> histograms, const ExactLayer* before);
 

@@ -2,6 +2,7 @@
 #include "policies/parts/exact_model.h"
 
 #include <algorithm>
+#include <map>
 
 #include "policies/parts/assembly.h"
 
@@ -165,13 +166,13 @@ std::optional<ExactModel> exact_model(const PlanningView& view, const Residency&
     source.weighs = true;
   }
   out.ps_per_byte = out.weighs ? least_ps_per_byte(source) : 0;
-  std::vector<std::shared_ptr<const Histograms>> histograms(10);   // by number of classes
-  out.layers.reserve(static_cast<size_t>(choices.depths.back()));  // a layer looks at the one before it
+  std::map<std::vector<int>, std::shared_ptr<const Histograms>> histograms;  // by capacities
+  out.layers.reserve(static_cast<size_t>(choices.depths.back()));            // a layer looks at the one before it
   for (int l = 0; l < choices.depths.back(); ++l) {
     std::vector<SliceClass> classes = ExactLayer::classes_of(source, l);
-    if (classes.size() >= histograms.size()) return std::nullopt;
-    auto& known = histograms[classes.size()];
-    if (known == nullptr) known = Histograms::make(static_cast<int>(classes.size()), view.shape.slices, kMostHistograms);
+    const std::vector<int> at_most = ExactLayer::capacity_of(source, l, classes);
+    auto& known = histograms[at_most];
+    if (known == nullptr) known = Histograms::make(at_most, view.shape.slices, kMostHistograms);
     if (known == nullptr) return std::nullopt;
     const ExactLayer* before = out.layers.empty() ? nullptr : &out.layers.back();
     out.layers.emplace_back(source, l, std::move(classes), known, before);

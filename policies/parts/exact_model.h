@@ -42,7 +42,7 @@ struct ExactModel {
   std::optional<int64_t> forced_after(int depth, int64_t bytes_before, const LayerOption& option) const;
 };
 
-inline constexpr size_t kMostHistograms = 60'000;  // of a layer
+inline constexpr size_t kMostHistograms = 120'000;  // of a layer
 
 // Nothing where a layer has more histograms than that.
 std::optional<ExactModel> exact_model(const PlanningView& view, const Residency& residency, const AccuracyModel& accuracy,

@@ -10,10 +10,10 @@ namespace {
 
 constexpr int64_t kUnbounded = INT64_MAX / 8;
 constexpr size_t kBeamOptions = 48;     // of a layer, that a beam looks at
-constexpr size_t kMostMisses = 8;       // classes in which a beam finds nothing better
+constexpr size_t kMostMisses = 5;       // classes in which a beam finds nothing better
 constexpr size_t kCompactAt = 200'000;  // labels of a layer, before dominance
-constexpr size_t kMostKept = 120'000;   // and after it: more are given up
-constexpr int kByteSteps = 16;          // to which dominance tells bytes apart
+constexpr size_t kMostKept = 80'000;    // and after it: more are given up
+constexpr int kByteSteps = 8;           // to which dominance tells bytes apart
 
 // Pairs (f, loss) of which none is better than another in both: f rises, loss falls.
 class Staircase {
@@ -382,7 +382,8 @@ std::optional<ExactSolution> ExactSearch::find(int64_t latency, Room room) {
     size_t misses = 0;
     for (const Class& of : classes_) {
       if (best && of.bound >= best->loss) continue;
-      Pass pass{of, latency, kUnbounded, kUnbounded, limits_.beam, room, all_options};
+      Pass pass{of,   latency,    kUnbounded, kUnbounded, room == Room::kBounded ? limits_.beam : limits_.beam / 2,
+                room, all_options};
       if (best) pass.most_loss = of.size.most_sum(best->loss - 1);
       if (pass.most_loss < kUnbounded / Dual::kUnit) pass.most_least = pass.most_loss * Dual::kUnit;
       std::optional<ExactSolution> found;

@@ -1,6 +1,4 @@
 // `optimal` against brute force, and its bound against every other policy.
-#include <chrono>
-
 #include <gtest/gtest.h>
 
 #include "framework/registry.h"
@@ -62,6 +60,73 @@ TEST(Optimal, NoPolicyEverGoesBelowItsBound) {
   std::printf("%llu plans compared, %llu of them at the bound\n", static_cast<unsigned long long>(compared),
               static_cast<unsigned long long>(reached));
   EXPECT_GT(compared, cases(2'400));
+}
+
+TEST(Optimal, NamesBudgetsThatWorkAndNoneLessByANanosecond) {
+  int named = 0, least = 0;
+  for (uint64_t seed = 0; seed < cases(600); ++seed) {
+    World world = random_world(seed);
+    const Result<Decision> decision = decide("optimal", world);
+    ASSERT_TRUE(decision.ok()) << "world " << seed << ": " << decision.error().message;
+    const Infeasible* found = std::get_if<Infeasible>(&*decision);
+    if (found == nullptr) continue;
+    const auto works = [&](Duration latency, Bytes memory) {
+      World again = world;
+      again.budgets.latency = latency;
+      again.budgets.memory = memory;
+      const Result<Decision> other = decide("optimal", again);
+      return other.ok() && std::holds_alternative<Plan>(*other) &&
+             fault(again, FakeReplay(again), std::get<Plan>(*other)).empty();
+    };
+    ++named;
+    ASSERT_TRUE(works(found->both_latency, found->both_memory)) << "world " << seed;
+    ASSERT_TRUE(!found->memory || works(world.budgets.latency, *found->memory)) << "world " << seed;
+    if (!found->latency) continue;
+    ASSERT_TRUE(works(*found->latency, world.budgets.memory)) << "world " << seed;
+    if (world.budgets.memory < kUnlimited || world.devices.size() > 1) continue;
+    ASSERT_FALSE(works(*found->latency - nanoseconds(1), world.budgets.memory)) << "world " << seed;
+    ++least;
+  }
+  EXPECT_GT(named, static_cast<int>(cases(60)));
+  EXPECT_GT(least, 0);
+}
+
+// What a preload brings is in reach of the bound of the view that has it.
+TEST(Optimal, PreloadsWhatLosesLess) {
+  World world = sti_board();
+  world.budgets.latency = milliseconds(400);
+  world.budgets.preload = mib(8);
+  const Plan cold = plan_of("optimal", world);
+  const FakeReplay replay(world);
+  const Result<Residency> held = policies().find("optimal")->make()->preload(view_of(world, replay));
+  ASSERT_TRUE(held.ok()) << held.error().message;
+  EXPECT_FALSE(held->shards.empty());
+  EXPECT_LE(held->total(), world.budgets.preload);
+  world.residency = *held;
+  const Plan warm = plan_of("optimal", world);
+  EXPECT_LT(world.accuracy.loss(warm.depth, warm.bits), world.accuracy.loss(cold.depth, cold.bits));
+  ASSERT_TRUE(warm.loss_bound);
+  EXPECT_EQ(warm.loss_bound->n, world.accuracy.loss(warm.depth, warm.bits).n);
+}
+
+// 48 x 64 at six bitwidths has more histograms than can be listed: a plan all the same, and nothing claimed.
+TEST(Optimal, AnswersWithoutABoundWhereLayersAreTooWide) {
+  World world = sti_board();
+  world.shape.slices = world.shape.heads = 24;
+  world.shape.widths = {12, 24};
+  world.shape.shard_bytes.assign(size_t{12} * 24 * kBitsLevels, {});
+  for (size_t i = 0; i < world.shape.shard_bytes.size(); ++i)
+    if (const int level = static_cast<int>(i % kBitsLevels); level > 0 && world.shape.has_bits(level_bits(level)))
+      world.shape.shard_bytes[i] = {36'864 * level_bits(level)};
+  world.accuracy = random_importance(world.shape, 3);
+  world.costs.layer.resize(25);
+  for (int m = 0; m <= 24; ++m) world.costs.layer[static_cast<size_t>(m)] = 5'000'000 * m;
+  world.budgets.latency = milliseconds(1200);
+  const Plan plan = plan_of("optimal", world);
+  EXPECT_EQ(fault(world, FakeReplay(world), plan), "");
+  EXPECT_FALSE(plan.loss_bound);
+  const Plan sti = plan_of("sti", world);
+  EXPECT_LE(world.accuracy.loss(plan.depth, plan.bits), world.accuracy.loss(sti.depth, sti.bits));
 }
 
 }  // namespace
