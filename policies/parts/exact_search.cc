@@ -9,7 +9,7 @@ namespace tessera {
 namespace {
 
 constexpr int64_t kUnbounded = INT64_MAX / 8;
-constexpr size_t kBeamOptions = 48;     // of a layer, that a beam looks at
+constexpr size_t kBeamOptions = 48;     // of each group, that a beam looks at
 constexpr size_t kMostMisses = 5;       // classes in which a beam finds nothing better
 constexpr size_t kCompactAt = 200'000;  // labels of a layer, before dominance
 constexpr size_t kMostKept = 80'000;    // and after it: more are given up
@@ -325,8 +325,7 @@ std::optional<std::pair<int64_t, ExactSolution>> ExactSearch::fastest(int depth)
       std::min_element(last.begin(), last.end(), [&](const Label& a, const Label& b) { return ends(a) < ends(b); });
   const int64_t time = ends(*best);
   last = {*best};
-  ExactSolution solution = traced(any.size, all);
-  return std::pair(time, std::move(solution));
+  return std::pair(time, traced(any.size, all));
 }
 
 // Of options, those that no other one is quicker than in every way.
