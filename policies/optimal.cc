@@ -9,7 +9,7 @@
 //            4. the replay decides: where it lets the optimum pass, loss = bound. Where memory or placement stand against
 //            it,
 //               the best plan that it lets pass (exact_value); the difference to the bound is the gap
-//            5. layers of more than 120,000 histograms (16 slices at 6 bitwidths): elastic's search, and no bound
+//            5. layers of more than 120,000 histograms (18 slices at 6 bitwidths): elastic's search, and no bound
 // Reference: multi-stage knapsack: Kellerer, Pferschy, Pisinger, "Knapsack Problems", 2004, ch. 9 and 11; Irnich,
 // Desaulniers,
 //            "Shortest path problems with resource constraints", 2005; Fisher, "The Lagrangian relaxation method", 1981.
