@@ -227,6 +227,8 @@ class Plans(unittest.TestCase):
         budget = Budget("board", "", 200.0, 8.0 * MIB, None)
         self.assertTrue(Selector("latency=0.2s,memory=8MiB").matches(budget))
         self.assertFalse(Selector("latency=200ms,platform=other").matches(budget))
+        named = Budget("sti-board, embedded model", "", 200.0, None, None)
+        self.assertTrue(Selector("platform=sti-board, embedded model, latency=200ms").matches(named))
         for bad in ("latency=200", "memory=8", "speed=3ms", "latency=1.2.3ms"):
             with self.assertRaises(ReportError):
                 Selector(bad)

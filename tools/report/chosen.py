@@ -14,6 +14,10 @@ _TIMES = {"us": 1e-3, "ms": 1.0, "s": 1e3}
 _SIZES = {"B": 1.0, "KiB": 1024.0, "MiB": MIB, "GiB": 1024 * MIB, "kB": 1e3, "KB": 1e3, "MB": 1e6, "GB": 1e9}
 
 
+# A platform's name may hold a comma.
+_PARTS = re.compile(r",\s*(?=(?:platform|workload|latency|memory|preload)\s*=)")
+
+
 def _quantity(name: str, value: str, units: dict[str, float]) -> float:
     match = re.fullmatch(r"([0-9.]+)\s*([A-Za-z]+)", value)
     try:
@@ -30,7 +34,7 @@ class Selector:
     def __init__(self, words: str) -> None:
         self.words = words
         self.wanted: dict[str, object] = {}
-        for part in words.split(","):
+        for part in _PARTS.split(words):
             name, _, value = part.partition("=")
             name, value = name.strip(), value.strip()
             if name in ("platform", "workload"):

@@ -217,7 +217,7 @@ def draw_front(
         return None
     split = panel_cells(cells, axis)
     keys = chosen_panels(list(split))
-    columns = 2 if len(keys) in (2, 4) else 3
+    columns = 2 if len(keys) in (2, 4) or len(present) > 8 else 3
     width = 10.4 if len(keys) > 1 else 6.6
     each = width / min(len(keys), columns)
     handles = [policy_handle(label, looks[label]) for label in present]

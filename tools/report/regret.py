@@ -135,7 +135,10 @@ def summary_table(results: Results, rows: list[Row], looks: dict[str, Look], tit
     if gaps:
         note += f" The reference's own plans stay {stick.shown(mean(gaps))} below the bound on average, "
         note += f"{stick.shown(max(gaps))} at worst."
-    return Table(title, _COLUMNS, lines, note if noted else "")
+    others = sum(stick.regret(row) is None and row.loss_regret is not None for row in rows)
+    if others:
+        note += f" {others} rows of models without an accuracy profile are in no mean here."
+    return Table(title, _COLUMNS, lines, note if noted or others else "")
 
 
 def _columns(budgets: list[Budget]) -> list[tuple[str, set[Budget]]]:

@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from drawing import Drawn, label_below, legend_below, legend_height, number_axis, panels, policy_handle
 from fronts import Worth, chosen_panels, worth_of
 from palette import INK, MUTED, Look, looks
-from regret import yardstick
+from regret import Yardstick, regrets, yardstick
 from results import Budget, Results, Row, items, number, text
 from significance import bootstrap_mean, mean
 from wording import arena_words, file_word, ms, plain, size
@@ -120,8 +120,8 @@ def _figure(
         ax.set_title(panel, loc="left", fontweight="normal")
         if evenly is not None:
             ax.set_xticks(range(len(every)), [evenly(x) for x in every])
-        elif apart(every):
-            ax.set_xticks(every, [plain(x) for x in every])
+        elif apart(own := sorted({x for line in lines for x, _, _, _ in line.points})):
+            ax.set_xticks(own, [plain(x) for x in own])
         else:
             number_axis(ax, "x", every)
     label_below(axes, x_label)
@@ -317,6 +317,17 @@ def _bar_panel(
     ax.set_ylim(len(variants) - 0.4, -0.6)
 
 
+def by_worth(results: Results, rows: list[Row]) -> list[tuple[Worth, list[Row]]]:
+    """Platforms whose models are profiled, and those whose are not: points and nats cannot be averaged."""
+    found: dict[str, tuple[Worth, list[Row]]] = {}
+    for arena in results.arenas():
+        mine = [row for row in rows if (row.platform, row.workload) == arena]
+        if any(row.feasible for row in mine):
+            worth = worth_of(mine)
+            found.setdefault(worth.name, (worth, []))[1].extend(mine)
+    return list(found.values())
+
+
 def ablation(results: Results) -> list[Drawn]:
     """What is lost when one idea of a policy is switched off: each policy that competes with and without knobs."""
     drawn = []
@@ -324,16 +335,16 @@ def ablation(results: Results) -> list[Drawn]:
         rows = [row for row in results.rows if row.policy == policy]
         full = next((row.label for row in rows if not row.knobs), "")
         variants = [label for label in dict.fromkeys(row.label for row in rows) if label != full]
-        if not full or not variants or not any(row.feasible for row in rows):
-            continue
-        drawn.append(_ablation_of(results, rows, full, variants))
+        if full and variants:
+            drawn += [_ablation_of(results, mine, full, variants, worth) for worth, mine in by_worth(results, rows)]
     return drawn
 
 
-def _ablation_of(results: Results, rows: list[Row], full: str, variants: list[str]) -> Drawn:
-    look, worth = looks(results.labels()), worth_of(rows)
+def _ablation_of(results: Results, rows: list[Row], full: str, variants: list[str], worth: Worth) -> Drawn:
+    look = looks(results.labels())
     sides = ([("measured", worth.of)] if worth.measured else []) + [("predicted", worth.predicted)]
-    unit = "nats of loss, upside down" if "loss" in worth.name else "points"
+    in_nats = "loss" in worth.name
+    unit = "nats of loss, upside down" if in_nats else "points"
     figure, axes = panels(
         len(sides), 2, 10.4 / len(sides) if len(sides) > 1 else 6.6, 0.75 + 0.26 * len(variants), sharey=True
     )
@@ -341,45 +352,51 @@ def _ablation_of(results: Results, rows: list[Row], full: str, variants: list[st
         _bar_panel(ax, results, rows, full, variants, look, y_of)
         ax.set_title(name, loc="left", fontweight="normal")
         ax.set_xlabel(f"against {full}, same budgets ({unit})")
+    platforms = ", ".join(dict.fromkeys(row.platform for row in rows))
     caption = (
-        f"Mean over all platforms, budgets and seeds that both answered, with 95 % intervals (bootstrap over them). "
+        f"Mean over {platforms}, budgets and seeds that both answered, with 95 % intervals (bootstrap over them). "
         "Left of 0: "
         f"{full} is better. {worth.note}"
     ).strip()
-    return Drawn(_file(results, "ablation", full), f"What each idea of {full} adds", caption, figure, "sweeps")
+    return Drawn(
+        _file(results, "ablation", full, "loss" if in_nats else "" if worth.measured else "predicted"),
+        f"What each idea of {full} adds",
+        caption,
+        figure,
+        "sweeps",
+    )
 
 
 def gap_to_optimal(results: Results) -> list[Drawn]:
-    """Regret over the latency budget, a panel an arena."""
-    look, titled, unit = looks(results.labels()), [], ""
-    labels: list[str] = []
-    arenas = [(arena, [row for row in results.rows if (row.platform, row.workload) == arena]) for arena in results.arenas()]
-    arenas = [entry for entry in arenas if yardstick(entry[1]) is not None]
-    for arena, rows in arenas[:6]:
+    """Regret over the latency budget, a panel an arena; points and nats apart."""
+    arenas: dict[str, list[tuple[str, list[Row], Yardstick]]] = {}
+    for arena in results.arenas():
+        rows = [row for row in results.rows if (row.platform, row.workload) == arena]
         stick = yardstick(rows)
-        if stick is None or (unit and stick.unit != unit):
-            continue
-        unit = stick.unit
-        found = [_line(label, rows, lambda row: row.latency_ms, stick.regret, True) for label in look]
-        titled.append((arena_words(*arena), [line for line in found if line is not None]))
-        labels += [label for label in _present(rows, look) if label not in labels]
-    if not any(lines for _, lines in titled):
-        return []
+        if stick is not None and regrets(rows, stick):
+            arenas.setdefault(stick.unit, []).append((arena_words(*arena), rows, stick))
+    return [_gap_of(results, unit, found[:6]) for unit, found in arenas.items()]
+
+
+def _gap_of(results: Results, unit: str, arenas: list[tuple[str, list[Row], Yardstick]]) -> Drawn:
+    look, titled = looks(results.labels()), []
+    labels = _present([row for _, rows, _ in arenas for row in rows], look)
+    for name, rows, stick in arenas:
+        found = [_line(label, rows, lambda row: row.latency_ms, stick.regret, True) for label in labels]
+        titled.append((name, [line for line in found if line is not None]))
     caption = "0 is the proven bound. Means over memory and preload budgets and seeds; bars from the lowest to the highest."
-    return [
-        _figure(
-            _file(results, "gap"),
-            "Regret against the proven bound",
-            caption,
-            titled,
-            f"regret ({unit})",
-            "latency budget (ms)",
-            labels,
-            look,
-            None,
-            None,
-        )
-    ]
+    return _figure(
+        _file(results, "gap", "" if unit == "points" else "loss"),
+        "Regret against the proven bound",
+        caption,
+        titled,
+        f"regret ({unit})",
+        "latency budget (ms)",
+        labels,
+        look,
+        None,
+        None,
+    )
 
 
 def name_of(results: Results) -> str:
