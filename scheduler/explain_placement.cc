@@ -31,9 +31,12 @@ std::vector<LayerPart> in_order(const std::vector<DeviceId>& devices, const std:
   return parts;
 }
 
+// Whatever the order of the parts.
 bool equal(const std::vector<LayerPart>& a, const std::vector<LayerPart>& b) {
-  const auto same = [](const LayerPart& x, const LayerPart& y) { return x.device == y.device && x.slices == y.slices; };
-  return std::equal(a.begin(), a.end(), b.begin(), b.end(), same);
+  const auto has = [&b](const LayerPart& x) {
+    return std::any_of(b.begin(), b.end(), [&](const LayerPart& y) { return x.device == y.device && x.slices == y.slices; });
+  };
+  return a.size() == b.size() && std::all_of(a.begin(), a.end(), has);
 }
 
 class Placements {

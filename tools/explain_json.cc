@@ -30,7 +30,8 @@ void add_outcome(const Outcome& outcome, bool losses, Json& json) {
   json["latency_ms"] = known ? Json(outcome.latency.ms()) : Json(nullptr);
   json["peak_bytes"] = known ? Json(outcome.peak.n) : Json(nullptr);
   json["io_bytes"] = known ? Json(outcome.io.n) : Json(nullptr);
-  json["loss_change"] = known && losses ? Json(outcome.loss_change.value()) : Json(nullptr);
+  json["loss_change"] =
+      known && losses && outcome.verdict != Verdict::kUnknown ? Json(outcome.loss_change.value()) : Json(nullptr);
   json["points_change"] = outcome.accuracy_change ? Json(outcome.accuracy_change->value() * 100) : Json(nullptr);
   json["late_by_ms"] = outcome.verdict == Verdict::kLate ? Json(outcome.late_by.ms()) : Json(nullptr);
   json["short_by_bytes"] = outcome.short_by ? Json(outcome.short_by->n) : Json(nullptr);
@@ -60,7 +61,7 @@ Json shard_json(const ExplainView& view, const ShardChoice& shard) {
     const Outcome& outcome = candidate.outcome;
     Json one = {{"bits", candidate.bits},
                 {"bytes", candidate.bytes.n},
-                {"loss", losses ? Json(candidate.loss.value()) : Json(nullptr)}};
+                {"loss", losses && outcome.verdict != Verdict::kUnknown ? Json(candidate.loss.value()) : Json(nullptr)}};
     add_outcome(outcome, losses, one);
     if (outcome.verdict == Verdict::kChosen) {
       json["load"] = span_json(outcome.load);

@@ -170,7 +170,7 @@ class Explaining {
     if (!view_.profiled) text += paint_(Paint::kDim, "  losses are invented, from --seed: the model has no profile") + '\n';
     text += exits();
     for (const LayerChoice& layer : view_.explanation.layers)
-      if (!target_.layer || *target_.layer == layer.layer) text += '\n' + this->layer(layer);
+      if (!target_.layer || *target_.layer == layer.layer) text += (text.empty() ? "" : "\n") + this->layer(layer);
     return text;
   }
 
@@ -257,7 +257,7 @@ class Explaining {
 
   std::string candidate(const Row& row) const {
     const Outcome& outcome = row.first->outcome;
-    const bool known = view_.explanation.losses_known;
+    const bool known = view_.explanation.losses_known && outcome.verdict != Verdict::kUnknown;
     return table_line({{outcome.verdict == Verdict::kChosen ? "  > " : "", kMark},
                        {bits_words(row.first->bits), kBits},
                        {span_text(row.load), -kSpan},
@@ -274,7 +274,8 @@ class Explaining {
   std::string more_of(const Outcome& outcome) const {
     if (!outcome.replayed) return "";
     std::string text = "peak " + to_string(outcome.peak) + ", reads " + to_string(outcome.io);
-    if (view_.explanation.losses_known) text += ", plan loses " + nats_text(outcome.loss.value()) + " nats";
+    if (view_.explanation.losses_known && outcome.verdict != Verdict::kUnknown)
+      text += ", plan loses " + nats_text(outcome.loss.value()) + " nats";
     return std::string(kMark + kBits, ' ') + paint_(Paint::kDim, text) + '\n';
   }
 

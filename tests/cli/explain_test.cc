@@ -1,8 +1,11 @@
 // `tessera plan --explain` and `--whatif`: the right facts, in tables and in JSON that agrees with the plan.
+#include <sstream>
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "tests/cli/tool.h"
+#include "tests/support/tiny_model.h"
 
 namespace tessera::testing {
 namespace {
@@ -189,6 +192,33 @@ TEST(WhatIf, RefusesWhatIsNoBudget) {
     }
     EXPECT_EQ(run.code, 2) << text;
     EXPECT_THAT(run.err, HasSubstr(remedy)) << text;
+  }
+}
+
+// docs/explain.md and README.md show output: every line of it is what the command of docs/explain.md prints.
+TEST(WhatIf, TheExamplesInTheDocumentsAreReal) {
+  const ToolRun run = tessera(
+      {"plan", "a gripping film", "--virtual", "--platform", kConfigs + "platforms/small-board.toml", "--latency", "30ms",
+       "--memory", "1.4MiB", "--explain", "0.0", "--whatif", "latency=40ms", "--whatif", "memory=2MiB,preload=512KiB"},
+      {"COLUMNS=100"});
+  ASSERT_EQ(run.code, 0) << run.err;
+  const std::string source = std::string(TESSERA_SOURCE_DIR) + "/";
+  const std::vector<std::pair<std::string, std::string>> documents{{"docs/explain.md", "## What binds"},
+                                                                   {"docs/explain.md", "## --explain"},
+                                                                   {"docs/explain.md", "## --whatif"},
+                                                                   {"README.md", "## Why did it choose that?"}};
+  for (const auto& [file, heading] : documents) {
+    std::istringstream text(slurp(source + file));
+    bool ours = false, fenced = false;
+    int lines = 0;
+    for (std::string line; std::getline(text, line);) {
+      if (line.starts_with("## ")) ours = line == heading;
+      if (line.starts_with("```")) fenced = !fenced;
+      if (line.starts_with("```") || !ours || !fenced || line.ends_with("...")) continue;
+      ++lines;
+      EXPECT_THAT(run.out, HasSubstr(line + '\n')) << file;
+    }
+    EXPECT_GT(lines, 4) << file << heading;
   }
 }
 
