@@ -30,6 +30,7 @@ namespace tessera::testing {
 struct Script {
   std::function<Result<Decision>(const PlanningView&)> decide;
   std::function<Result<Residency>(const PlanningView&)> preload;
+  std::function<void(const Event&, PlanEditor&)> on_event;  // set: it re-plans
   int decisions = 0;
   static Script& now() {
     static Script script;
@@ -48,6 +49,8 @@ class ScriptedPolicy final : public Policy {
     ++Script::now().decisions;
     return Script::now().decide(view);
   }
+  bool replans(const Knobs&) const override { return Script::now().on_event != nullptr; }
+  void on_event(const Event& event, PlanEditor& editor) override { Script::now().on_event(event, editor); }
 };
 
 inline void register_all() {
