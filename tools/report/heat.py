@@ -108,12 +108,13 @@ def _title(labels: list[str], row: Row) -> str:
 
 
 def same_plans(results: Results, rows: dict[str, Row]) -> list[tuple[list[str], Row, PlanFile]]:
-    """Contenders with one plan share a panel."""
-    found: dict[str, tuple[list[str], Row, PlanFile]] = {}
+    """Contenders with one plan, whatever reasons they give for it, share a panel."""
+    found: dict[Any, tuple[list[str], Row, PlanFile]] = {}
     for label, row in rows.items():
         plan = results.plan(row)
         if plan is not None:
-            found.setdefault(row.plan_hash, ([], row, plan))[0].append(label)
+            bits = tuple(sorted((place, shard.bits, shard.preloaded) for place, shard in plan.shards.items()))
+            found.setdefault((bits, tuple(plan.lanes)), ([], row, plan))[0].append(label)
     return list(found.values())
 
 

@@ -37,12 +37,10 @@ def devices_of(lanes: list[Lane]) -> list[str]:
 
 
 def _bar_words(lane: Lane) -> str:
-    if lane.layer >= 0:
-        return str(lane.layer)
-    for word in ("exit", "embed", "rows"):
-        if word in lane.name:
-            return word[0]
-    return ""
+    for name, words in (("exit", "x"), ("embed", "e"), ("rows", "r")):
+        if name in lane.name:
+            return words
+    return str(lane.layer) if lane.layer >= 0 else ""
 
 
 def _colour(lane: Lane) -> str:
