@@ -121,7 +121,7 @@ def same_plans(results: Results, rows: dict[str, Row]) -> list[tuple[list[str], 
 def _wrapped(labels: list[str], width: int) -> list[str]:
     """At most two names in full, then how many more; long ones cut."""
     short = [label if len(label) <= width else label[: width - 1] + "…" for label in labels]
-    return short if len(short) <= 2 else [short[0], f"{len(short) - 1} more"]
+    return short if len(short) <= 2 else [short[0], f"{len(short) - 1} others"]
 
 
 def _handles(kinds: list[int], resident: bool) -> list[Any]:
@@ -168,7 +168,10 @@ def draw_heat(results: Results, budget: Budget, rows: list[Row]) -> Optional[Dra
     label_below(axes, "slice")
     figure.supylabel("layer", fontsize=8.5)
     legend_below(figure, handles)
-    caption = "The number is the bitwidth (32: exact). Contenders that planned the same share a panel."
+    caption = "The number is the bitwidth (32: exact)."
+    alike = [" = ".join(labels) for labels, _, _ in shown if len(labels) > 1]
+    if alike:
+        caption += f" Contenders that planned the same share a panel: {'; '.join(alike)}."
     if more > 0:
         caption += f" {more} further plans are not shown."
     return Drawn(
