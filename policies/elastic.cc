@@ -96,7 +96,7 @@ class Elastic final : public Policy {
     const auto given = knobs.find("replan");
     return given == knobs.end() || given->second != "off";
   }
-  void on_event(const Event& event, PlanEditor& editor) override { replanner_.on_event(event, editor); }
+  void on_event(const Event& event, PlanEditor& editor) override { reviser_.on_event(event, editor); }
 
   // sti's buffer, or one made for this policy's own plan, whichever loses less.
   Result<Residency> preload(const PlanningView& view) override {
@@ -119,7 +119,7 @@ class Elastic final : public Policy {
  private:
   static constexpr int kBufferRounds = 3;
 
-  Replanner replanner_;  // of the request that runs
+  Reviser reviser_;  // of the request that runs
 
   static Micro loss(const PlanningView& view, const Plan& plan) { return view.accuracy.loss(plan.depth, plan.bits); }
 

@@ -45,9 +45,9 @@ int64_t ample_memory(const ModelShape& shape) {
 
 class Search {
  public:
-  Search(Replanner& replanner, BudgetKind kind, Duration patience)
-      : replanner_(replanner), kind_(kind), until_(WallClock::instance().now() + patience) {
-    Budgets budgets = replanner.budgets();
+  Search(BudgetProbe& probe, BudgetKind kind, Duration patience)
+      : probe_(probe), kind_(kind), until_(WallClock::instance().now() + patience) {
+    Budgets budgets = probe.budgets();
     out_.budget = kind;
     out_.given = field(budgets, kind);
     grain_ = kind == BudgetKind::kLatency ? kMicrosecond : kKibibyte;
@@ -60,7 +60,7 @@ class Search {
       out_.tenth = step(by, 0, tried.planned);
     }
     TESSERA_TRY(search(1, most(), out_.more));
-    if (!replanner_.now()->infeasible) TESSERA_TRY(search(-1, out_.given, out_.less));
+    if (!probe_.now()->infeasible) TESSERA_TRY(search(-1, out_.given, out_.less));
     return std::optional(out_);
   }
 
@@ -68,23 +68,23 @@ class Search {
   // How far an increase is tried.
   int64_t most() const {
     if (kind_ == BudgetKind::kLatency) return std::max(std::min(out_.given, INT64_MAX / 64) * 32, kMinute);
-    const int64_t ample = ample_memory(replanner_.shape());
-    const int64_t limit = kind_ == BudgetKind::kPreload ? std::min(ample, replanner_.budgets().memory.n) : ample;
+    const int64_t ample = ample_memory(probe_.shape());
+    const int64_t limit = kind_ == BudgetKind::kPreload ? std::min(ample, probe_.budgets().memory.n) : ample;
     return std::max<int64_t>(0, limit - out_.given);
   }
 
   struct Tried {
-    Replanner::Planned planned;
+    BudgetProbe::Planned planned;
     bool changes = false;  // for the better (sign 1), for the worse (sign -1)
     bool hurts = false;    // an increase for the worse
   };
 
   Result<Tried> at(int sign, int64_t by) {
-    Budgets budgets = replanner_.budgets();
+    Budgets budgets = probe_.budgets();
     field(budgets, kind_) = saturating_add(out_.given, sign * by);
     Tried tried;
-    TESSERA_ASSIGN(tried.planned, replanner_.under(budgets));
-    const auto before = worth(*replanner_.now(), replanner_.budgets().latency);
+    TESSERA_ASSIGN(tried.planned, probe_.under(budgets));
+    const auto before = worth(*probe_.now(), probe_.budgets().latency);
     const auto after = worth(*tried.planned, budgets.latency);
     tried.changes = sign > 0 ? after > before : after < before;
     tried.hurts = sign > 0 && after < before;
@@ -99,7 +99,7 @@ class Search {
 
   Status search(int sign, int64_t most, std::optional<BudgetStep>& found) {
     int64_t unchanged = 0, by = std::max(grain_, out_.given / kFirstShare);
-    Replanner::Planned planned;
+    BudgetProbe::Planned planned;
     for (by = std::min(by, most); by > 0; by = std::min(by > most / 2 ? most : 2 * by, most)) {
       if (out_of_patience()) return {};
       TESSERA_ASSIGN(const Tried tried, at(sign, by));
@@ -120,16 +120,16 @@ class Search {
     return {};
   }
 
-  BudgetStep step(int64_t by, int64_t within, const Replanner::Planned& planned) const {
+  BudgetStep step(int64_t by, int64_t within, const BudgetProbe::Planned& planned) const {
     BudgetStep out{by, within, planned, {}, {}};
-    if (planned->infeasible || replanner_.now()->infeasible) return out;
-    const Prediction &before = replanner_.now()->plan.predicted, &after = planned->plan.predicted;
+    if (planned->infeasible || probe_.now()->infeasible) return out;
+    const Prediction &before = probe_.now()->plan.predicted, &after = planned->plan.predicted;
     out.loss_change = after.loss - before.loss;
     if (before.accuracy_known && after.accuracy_known) out.accuracy_change = after.accuracy - before.accuracy;
     return out;
   }
 
-  Replanner& replanner_;
+  BudgetProbe& probe_;
   const BudgetKind kind_;
   const Duration until_;
   int64_t grain_ = 1;
@@ -138,15 +138,15 @@ class Search {
 
 }  // namespace
 
-Result<Replanner> Replanner::create(const ModelShape& shape, const AccuracyModel& accuracy, const Machine& machine,
-                                    Bytes base, RequestOptions options, int tokens) {
+Result<BudgetProbe> BudgetProbe::create(const ModelShape& shape, const AccuracyModel& accuracy, const Machine& machine,
+                                        Bytes base, RequestOptions options, int tokens) {
   TESSERA_ASSIGN(SessionPlanner planner, SessionPlanner::create(shape, accuracy, machine, base));
-  Replanner out(shape, std::move(planner), std::move(options), tokens);
+  BudgetProbe out(shape, std::move(planner), std::move(options), tokens);
   TESSERA_ASSIGN(out.now_, out.under(out.options_.budgets));
   return out;
 }
 
-Result<Replanner::Planned> Replanner::under(const Budgets& budgets) {
+Result<BudgetProbe::Planned> BudgetProbe::under(const Budgets& budgets) {
   RequestOptions options = options_;
   options.budgets = budgets;
   ++replans_;
@@ -172,8 +172,8 @@ std::vector<ShardChange> changes(const Plan& from, const Plan& to) {
   return out;
 }
 
-Result<std::optional<ShadowPrice>> shadow_price(Replanner& replanner, BudgetKind budget, Duration patience) {
-  return Search(replanner, budget, patience).run();
+Result<std::optional<ShadowPrice>> shadow_price(BudgetProbe& probe, BudgetKind budget, Duration patience) {
+  return Search(probe, budget, patience).run();
 }
 
 }  // namespace tessera

@@ -15,11 +15,11 @@ namespace tessera {
 
 // One request, decided under budget after budget; each time as a session would that was opened for it: with what the policy
 // wants preloaded under these budgets. Nothing is loaded.
-class Replanner {
+class BudgetProbe {
  public:
   // References outlive it. `base`: what the process holds whatever is planned. `options.budgets` are where it starts from.
-  static Result<Replanner> create(const ModelShape& shape, const AccuracyModel& accuracy, const Machine& machine, Bytes base,
-                                  RequestOptions options, int tokens);
+  static Result<BudgetProbe> create(const ModelShape& shape, const AccuracyModel& accuracy, const Machine& machine,
+                                    Bytes base, RequestOptions options, int tokens);
   using Planned = std::shared_ptr<const PlannedRequest>;
   // An infeasible request is an answer.
   Result<Planned> under(const Budgets& budgets);
@@ -29,7 +29,7 @@ class Replanner {
   int replans() const { return replans_; }
 
  private:
-  Replanner(const ModelShape& shape, SessionPlanner planner, RequestOptions options, int tokens)
+  BudgetProbe(const ModelShape& shape, SessionPlanner planner, RequestOptions options, int tokens)
       : shape_(shape), planner_(std::move(planner)), options_(std::move(options)), tokens_(tokens) {}
   const ModelShape& shape_;
   SessionPlanner planner_;
@@ -53,7 +53,7 @@ enum class BudgetKind : uint8_t { kLatency, kMemory, kPreload };
 struct BudgetStep {
   int64_t by = 0;      // ns or bytes, positive
   int64_t within = 0;  // how exactly: a change of `by - within` was tried, and did not do
-  Replanner::Planned planned;
+  BudgetProbe::Planned planned;
   // Against the plan under the budgets as given; both feasible.
   std::optional<Micro> loss_change, accuracy_change;
 };
@@ -68,6 +68,6 @@ struct ShadowPrice {
   bool in_full = true;              // false: `patience` ended the search
 };
 // Nothing where the budget is unlimited. Stops asking the policy once `patience` has passed.
-Result<std::optional<ShadowPrice>> shadow_price(Replanner& replanner, BudgetKind budget, Duration patience);
+Result<std::optional<ShadowPrice>> shadow_price(BudgetProbe& probe, BudgetKind budget, Duration patience);
 
 }  // namespace tessera

@@ -76,9 +76,9 @@ Result<PlanExplanation> Answering::explanation(const PlannedRequest& planned, in
 
 Result<WhatIfReport> Answering::what_if(int tokens) const {
   const OpenedModel& model = opened_.model;
-  TESSERA_ASSIGN(Replanner replanner,
-                 Replanner::create(model.shape, model.profile.model, opened_.machine, base(), options_, tokens));
-  return ask_what_if(replanner, questions_.what_if);
+  TESSERA_ASSIGN(BudgetProbe probe,
+                 BudgetProbe::create(model.shape, model.profile.model, opened_.machine, base(), options_, tokens));
+  return ask_what_if(probe, questions_.what_if);
 }
 
 ExplainView Answering::view(const PlanExplanation& explanation, const PlannedRequest& planned, int columns) const {

@@ -184,17 +184,17 @@ Result<WhatIf> parse_what_if(const std::string& text) {
   return out;
 }
 
-Result<WhatIfReport> ask_what_if(Replanner& replanner, const std::vector<WhatIf>& asked) {
+Result<WhatIfReport> ask_what_if(BudgetProbe& probe, const std::vector<WhatIf>& asked) {
   WhatIfReport out;
-  out.budgets = replanner.budgets();
-  out.now = replanner.now();
+  out.budgets = probe.budgets();
+  out.now = probe.now();
   for (const WhatIf& one : asked) {
     const Budgets budgets = one.over(out.budgets);
-    TESSERA_ASSIGN(Replanner::Planned planned, replanner.under(budgets));
+    TESSERA_ASSIGN(BudgetProbe::Planned planned, probe.under(budgets));
     out.answers.push_back({one, budgets, std::move(planned)});
   }
   for (const BudgetKind kind : {BudgetKind::kLatency, BudgetKind::kMemory, BudgetKind::kPreload}) {
-    TESSERA_ASSIGN(std::optional<ShadowPrice> price, shadow_price(replanner, kind, kPatience));
+    TESSERA_ASSIGN(std::optional<ShadowPrice> price, shadow_price(probe, kind, kPatience));
     if (price) out.prices.push_back(std::move(*price));
   }
   return out;

@@ -24,16 +24,16 @@ Result<WhatIf> parse_what_if(const std::string& text);
 struct WhatIfAnswer {
   WhatIf asked;
   Budgets budgets;
-  Replanner::Planned planned;
+  BudgetProbe::Planned planned;
 };
 struct WhatIfReport {
   Budgets budgets;
-  Replanner::Planned now;
+  BudgetProbe::Planned now;
   std::vector<WhatIfAnswer> answers;
   std::vector<ShadowPrice> prices;
 };
 // Asks the policy again for each, then for the shadow prices of every limited budget.
-Result<WhatIfReport> ask_what_if(Replanner& replanner, const std::vector<WhatIf>& asked);
+Result<WhatIfReport> ask_what_if(BudgetProbe& probe, const std::vector<WhatIf>& asked);
 
 std::string render_what_if(const WhatIfReport& report, int columns, const Painter& paint);
 // Adds "whatif" and "shadow_prices".

@@ -15,12 +15,12 @@ double ns(Duration d) { return static_cast<double>(d.ns); }
 
 }  // namespace
 
-bool in_time(StageClock& clock, const std::vector<Stage>& stages, Duration deadline, bool head_start) {
+bool in_time(StageClock& clock, const std::vector<LayerStage>& stages, Duration deadline, bool head_start) {
   const Duration latency = clock.latency(stages);
   if (latency > deadline) return false;
   if (head_start) return true;
   Duration steady = clock.rows() + std::max(clock.embed(), stages.front().io) + clock.exit();
-  for (const Stage& stage : stages) steady += stage.compute;
+  for (const LayerStage& stage : stages) steady += stage.compute;
   return latency <= steady;
 }
 
@@ -59,7 +59,7 @@ void Exchange::read_layer(int layer) {
 // does.
 void Exchange::measure() {
   double computes = 0, loads = 0;
-  for (const Stage& stage : stages_) computes += ns(stage.compute);
+  for (const LayerStage& stage : stages_) computes += ns(stage.compute);
   double ends = times_.deadline;
   if (!times_.head_start)
     ends = std::min(ends, times_.rows + std::max(times_.embed, ns(stages_[0].io)) + computes + times_.exit);
@@ -178,7 +178,7 @@ void Exchange::set_row(const Move& move, std::vector<Bits>& bits) const {
 bool Exchange::settle(std::vector<Bits> bits, int first, int second) {
   const Micro loss = view_.accuracy.loss(draft_.depth, bits);
   if (loss >= draft_.loss) return false;
-  const Stage old_first = stages_[first], old_second = stages_[second];
+  const LayerStage old_first = stages_[first], old_second = stages_[second];
   stages_[first] = clock_.stage(first, &bits[static_cast<size_t>(first) * market_.slices()]);
   if (second != first) stages_[second] = clock_.stage(second, &bits[static_cast<size_t>(second) * market_.slices()]);
   if (!in_time(clock_, stages_, view_.budgets.latency, times_.head_start)) {

@@ -17,7 +17,7 @@ struct Draft {
 
 // Whether such layers keep the latency budget by the clock; and, without a head start, compute never waits once it has
 // begun.
-bool in_time(StageClock& clock, const std::vector<Stage>& stages, Duration deadline, bool head_start);
+bool in_time(StageClock& clock, const std::vector<LayerStage>& stages, Duration deadline, bool head_start);
 
 // Every change is held against the accuracy model and the clock, both exact. Lives as long as one decision.
 class Exchange {
@@ -67,7 +67,7 @@ class Exchange {
   double scale_ = 1;
   std::vector<uint8_t> rungs_;            // [depth][M]
   std::vector<std::vector<int>> counts_;  // [depth][rungs]: slices to be loaded
-  std::vector<Stage> stages_;
+  std::vector<LayerStage> stages_;
   std::vector<Move> gains_, losses_;
   std::vector<uint8_t> rows_;  // of changes of width, M each
   Paths paths_;

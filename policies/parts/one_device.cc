@@ -39,13 +39,13 @@ void OneDevice::set(std::vector<Bits>& bits, const Raise& raise) const {
 
 std::vector<Bits> OneDevice::raised(int depth, std::vector<Bits> bits, std::vector<Raise>& raises) {
   const int slices = view_.shape.slices;
-  std::vector<Stage> stages = stages_of(clock_, depth, slices, bits);
+  std::vector<LayerStage> stages = stages_of(clock_, depth, slices, bits);
   const auto refused = [&](const Raise& raise) {
     Bits& now = bits[static_cast<size_t>(raise.id.layer) * slices + raise.id.slice];
     if (raise.to <= now) return true;
     const Bits before = std::exchange(now, raise.to);
-    Stage& stage = stages[raise.id.layer];
-    const Stage old =
+    LayerStage& stage = stages[raise.id.layer];
+    const LayerStage old =
         std::exchange(stage, clock_.stage(raise.id.layer, &bits[static_cast<size_t>(raise.id.layer) * slices]));
     if (clock_.latency(stages) <= view_.budgets.latency) return false;
     stage = old;

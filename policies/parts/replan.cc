@@ -29,7 +29,7 @@ void set(std::vector<ShardEdit>& edits, const ShardEdit& edit) {
 
 }  // namespace
 
-void Replanner::learn(const Event& event, const PlanEditor& editor) {
+void Reviser::learn(const Event& event, const PlanEditor& editor) {
   const Task& task = editor.graph().task(event.task);
   if (event.expected.ns <= 0) return;
   const double ratio = static_cast<double>((event.now - event.started).ns) / static_cast<double>(event.expected.ns);
@@ -39,7 +39,7 @@ void Replanner::learn(const Event& event, const PlanEditor& editor) {
   seen_load_ = true;
 }
 
-void Replanner::on_event(const Event& event, PlanEditor& editor) {
+void Reviser::on_event(const Event& event, PlanEditor& editor) {
   if (event.kind == Event::Kind::kBegan) {
     *this = {};
     return;
@@ -53,10 +53,10 @@ void Replanner::on_event(const Event& event, PlanEditor& editor) {
   const Pace pace{(scaled(loads_) + whole.loads) / 2, (scaled(computes_) + whole.computes) / 2};
   swings_ = swings_ || std::abs(pace.loads - kOne) >= kOne / kNoise || std::abs(pace.computes - kOne) >= kOne / kNoise;
   if (!swings_ && event.kind == Event::Kind::kTaskEnded) return;
-  InFlight(editor, event.budgets, pace).make();
+  RevisionSearch(editor, event.budgets, pace).make();
 }
 
-InFlight::InFlight(PlanEditor& editor, const Budgets& budgets, const Pace& pace)
+RevisionSearch::RevisionSearch(PlanEditor& editor, const Budgets& budgets, const Pace& pace)
     : editor_(editor),
       view_(editor.view()),
       budgets_(budgets),
@@ -64,13 +64,13 @@ InFlight::InFlight(PlanEditor& editor, const Budgets& budgets, const Pace& pace)
       plan_(editor.plan()),
       pending_(editor.pending()) {}
 
-bool InFlight::fits(const Edits& edits, const Pace& pace) const {
+bool RevisionSearch::fits(const Edits& edits, const Pace& pace) const {
   const Result<Forecast> forecast = editor_.forecast(edits, plan_.quantile, pace);
   return forecast.ok() && forecast->end <= budgets_.latency && forecast->peak <= budgets_.memory;
 }
 
 // Whether the deadline can still be kept after the next load, however slow (within kWorst), by lowering all that follows.
-bool InFlight::recovers(const Edits& edits) const {
+bool RevisionSearch::recovers(const Edits& edits) const {
   if (!can_recover_) return true;
   Edits worst = floor_after_first();
   const PendingLoad& next = pending_.front();
@@ -81,7 +81,7 @@ bool InFlight::recovers(const Edits& edits) const {
   return forecast.ok() && forecast->end <= budgets_.latency;
 }
 
-InFlight::Edits InFlight::floor_after_first() const {
+RevisionSearch::Edits RevisionSearch::floor_after_first() const {
   Edits out;
   if (view_.bits) return out;
   const Bits lowest = view_.shape.bitwidths.front();
@@ -91,7 +91,7 @@ InFlight::Edits InFlight::floor_after_first() const {
   return out;
 }
 
-void InFlight::make() {
+void RevisionSearch::make() {
   if (pending_.empty() || budgets_.latency == kForever) return;
   Edits least = floor_after_first();
   if (!view_.bits)
@@ -107,7 +107,7 @@ void InFlight::make() {
 }
 
 // Each rung down (or up) of each pending shard; the least loss for each byte that is saved (the most for each more) first.
-std::vector<InFlight::Step> InFlight::steps(bool up) const {
+std::vector<RevisionSearch::Step> RevisionSearch::steps(bool up) const {
   std::vector<Step> out;
   if (view_.bits) return out;
   std::vector<Bits> ladder = view_.shape.bitwidths;
@@ -136,13 +136,13 @@ std::vector<InFlight::Step> InFlight::steps(bool up) const {
   return out;
 }
 
-InFlight::Edits InFlight::first(const std::vector<Step>& steps, size_t count) const {
+RevisionSearch::Edits RevisionSearch::first(const std::vector<Step>& steps, size_t count) const {
   Edits out;
   for (size_t i = 0; i < count; ++i) set(out, steps[i].edit);
   return out;
 }
 
-void InFlight::lower() {
+void RevisionSearch::lower() {
   const std::vector<Step> all = steps(false);
   size_t low = 0, high = all.size();  // too few, enough
   Edits edits = first(all, high);
@@ -169,7 +169,7 @@ void InFlight::lower() {
 }
 
 // What was lowered after the stage that binds need not have been: layer by layer, the last first.
-void InFlight::spare_layers(Edits& edits) const {
+void RevisionSearch::spare_layers(Edits& edits) const {
   for (size_t i = pending_.size(); i-- > 0 && edits.size() > 1;) {
     Edits without = edits;
     std::erase_if(without, [&](const ShardEdit& e) { return e.shard.layer == pending_[i].layer; });
@@ -178,7 +178,7 @@ void InFlight::spare_layers(Edits& edits) const {
 }
 
 // One layer to its next legal width: the `step`-th from the end that all lies in pending loads.
-InFlight::Edits InFlight::narrowed(Edits edits, int step) const {
+RevisionSearch::Edits RevisionSearch::narrowed(Edits edits, int step) const {
   if (view_.width) return edits;
   std::vector<SliceMask> loose(static_cast<size_t>(plan_.depth), 0);
   for (const PendingLoad& load : pending_) loose[load.layer] |= load.slices;
@@ -206,7 +206,7 @@ InFlight::Edits InFlight::narrowed(Edits edits, int step) const {
   return edits;
 }
 
-void InFlight::raise() {
+void RevisionSearch::raise() {
   const Pace careful{pace_.loads * kCareful / kOne, pace_.computes};
   const Result<Forecast> now = editor_.forecast({}, plan_.quantile, careful);
   if (!now.ok() || (budgets_.latency - now->end).ns * kLeastGain < budgets_.latency.ns) return;
@@ -224,6 +224,8 @@ void InFlight::raise() {
     if (commit(first(all, low), "loads are faster than planned, or the budget grew")) return;
 }
 
-bool InFlight::commit(const Edits& edits, const char* why) { return !edits.empty() && editor_.revise(edits, why).ok(); }
+bool RevisionSearch::commit(const Edits& edits, const char* why) {
+  return !edits.empty() && editor_.revise(edits, why).ok();
+}
 
 }  // namespace tessera

@@ -14,7 +14,7 @@
 namespace tessera {
 
 // Follows one request after the other, as a policy object's on_event() is called.
-class Replanner {
+class Reviser {
  public:
   void on_event(const Event& event, PlanEditor& editor);
 
@@ -28,9 +28,9 @@ class Replanner {
 };
 
 // One revision of one moment. Everything by forecasts of the editor; edits are tried in order of worth, by bisection.
-class InFlight {
+class RevisionSearch {
  public:
-  InFlight(PlanEditor& editor, const Budgets& budgets, const Pace& pace);
+  RevisionSearch(PlanEditor& editor, const Budgets& budgets, const Pace& pace);
   void make();
 
  private:

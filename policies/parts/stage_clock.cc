@@ -39,8 +39,8 @@ Duration StageClock::exit_load(int depth) {
   return known;
 }
 
-Stage StageClock::stage(int layer, const Bits* row) {
-  Stage out;
+LayerStage StageClock::stage(int layer, const Bits* row) {
+  LayerStage out;
   BitsHistogram all{};
   std::array<int, kBitsLevels> count{};
   std::array<int64_t, kBitsLevels> bytes{};
@@ -98,16 +98,16 @@ struct StageClock::Run {
   }
 };
 
-Duration StageClock::latency(const std::vector<Stage>& stages) {
+Duration StageClock::latency(const std::vector<LayerStage>& stages) {
   releases_.clear();
   Run run{limit_, 0, 0, {}, {}, releases_};
-  for (const Stage& stage : stages) run.used += stage.resident;
+  for (const LayerStage& stage : stages) run.used += stage.resident;
   run.peak = run.used;
   if (run.used > limit_) return kForever;
   run.load(rows_, rows_bytes_);
   run.compute = run.io + embed_;
   releases_.emplace_back(run.compute, rows_bytes_);
-  for (const Stage& stage : stages) {
+  for (const LayerStage& stage : stages) {
     for (int i = 0; i < stage.loads; ++i) run.load(stage.time[i], stage.bytes[i]);
     if (run.stuck) return kForever;
     run.compute = (stage.loads > 0 ? std::max(run.compute, run.io) : run.compute) + stage.compute;
@@ -123,8 +123,8 @@ Duration StageClock::latency(const std::vector<Stage>& stages) {
   return run.stuck ? kForever : run.compute + exit_;
 }
 
-std::vector<Stage> stages_of(StageClock& clock, int depth, int slices, const std::vector<Bits>& bits) {
-  std::vector<Stage> out;
+std::vector<LayerStage> stages_of(StageClock& clock, int depth, int slices, const std::vector<Bits>& bits) {
+  std::vector<LayerStage> out;
   out.reserve(static_cast<size_t>(depth));
   for (int l = 0; l < depth; ++l) out.push_back(clock.stage(l, bits.data() + static_cast<size_t>(l) * slices));
   return out;

@@ -13,7 +13,7 @@
 namespace tessera {
 
 // One layer as it is lowered: one load a bitwidth, lowest first, then its compute.
-struct Stage {
+struct LayerStage {
   int loads = 0;
   std::array<Duration, kBitsLevels> time{};
   std::array<int64_t, kBitsLevels> bytes{};
@@ -31,7 +31,7 @@ class StageClock {
   static bool exact_on(const PlanningView& view, DeviceId device);
 
   // Of layer `layer` with row[j] bits of slice j.
-  Stage stage(int layer, const Bits* row);
+  LayerStage stage(int layer, const Bits* row);
   // What rows, embedding and exit take, and the exit head's load at a depth.
   Duration rows() const { return rows_; }
   Duration embed() const { return embed_; }
@@ -42,7 +42,7 @@ class StageClock {
   TaskCosts& costs() { return costs_; }
 
   // Of such layers, the exit after the last; kForever where a load can never be granted.
-  Duration latency(const std::vector<Stage>& stages);
+  Duration latency(const std::vector<LayerStage>& stages);
   // Of the last latency(): most bytes of loads and residents at once.
   int64_t peak() const { return peak_; }
   // Bytes that loads and residents may hold at once; without it there is no limit.
@@ -66,6 +66,6 @@ class StageClock {
 };
 
 // The stages of a whole plan.
-std::vector<Stage> stages_of(StageClock& clock, int depth, int slices, const std::vector<Bits>& bits);
+std::vector<LayerStage> stages_of(StageClock& clock, int depth, int slices, const std::vector<Bits>& bits);
 
 }  // namespace tessera

@@ -39,8 +39,8 @@ struct DescribedSession {
     if (!out.ok()) ADD_FAILURE() << out.error().message;
     return out.ok() ? out.take() : PlanExplanation{};
   }
-  Result<Replanner> replanner(const RequestOptions& options) {
-    return Replanner::create(shape, accuracy, machine, shape.resident_bytes, options, kTokens);
+  Result<BudgetProbe> probe(const RequestOptions& options) {
+    return BudgetProbe::create(shape, accuracy, machine, shape.resident_bytes, options, kTokens);
   }
   static constexpr int kTokens = 8;
   ModelShape shape;

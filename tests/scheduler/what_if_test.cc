@@ -15,7 +15,7 @@ using testing::scripted;
 
 constexpr Duration kPatience = milliseconds(60'000);
 
-Replanner replanner_for(DescribedSession& d, const RequestOptions& options) { return d.replanner(options).take(); }
+BudgetProbe probe_for(DescribedSession& d, const RequestOptions& options) { return d.probe(options).take(); }
 
 Decision too_little() { return Infeasible{milliseconds(1), mib(1), milliseconds(1), mib(1), "too little"}; }
 
@@ -43,20 +43,20 @@ TEST(WhatIf, DecidesAsTheSessionDoes) {
     options.policy = entry.name;
     options.budgets = {microseconds(300), kib(500), kib(64)};
     const auto own = d.plan(options);
-    Replanner replanner = replanner_for(d, options);
-    EXPECT_EQ(own->infeasible.has_value(), replanner.now()->infeasible.has_value()) << entry.name;
+    BudgetProbe probe = probe_for(d, options);
+    EXPECT_EQ(own->infeasible.has_value(), probe.now()->infeasible.has_value()) << entry.name;
     if (own->infeasible) continue;
-    EXPECT_EQ(own->plan.bits, replanner.now()->plan.bits) << entry.name;
-    EXPECT_EQ(own->plan.predicted.latency, replanner.now()->plan.predicted.latency) << entry.name;
-    EXPECT_EQ(own->plan.predicted.peak, replanner.now()->plan.predicted.peak) << entry.name;
+    EXPECT_EQ(own->plan.bits, probe.now()->plan.bits) << entry.name;
+    EXPECT_EQ(own->plan.predicted.latency, probe.now()->plan.predicted.latency) << entry.name;
+    EXPECT_EQ(own->plan.predicted.peak, probe.now()->plan.predicted.peak) << entry.name;
   }
 }
 
 TEST(WhatIf, FindsTheLeastLatencyThatBuysSomething) {
   DescribedSession d(plain_shape(2, 4));
   script_steps();
-  Replanner replanner = replanner_for(d, options_of(microseconds(150), mib(8)));
-  const auto price = shadow_price(replanner, BudgetKind::kLatency, kPatience);
+  BudgetProbe probe = probe_for(d, options_of(microseconds(150), mib(8)));
+  const auto price = shadow_price(probe, BudgetKind::kLatency, kPatience);
   ASSERT_TRUE(price.ok() && price->has_value() && (*price)->more);
   const BudgetStep& step = *(*price)->more;
   EXPECT_GE(step.by, microseconds(50).ns);
@@ -70,14 +70,14 @@ TEST(WhatIf, FindsTheLeastLatencyThatBuysSomething) {
 TEST(WhatIf, FindsTheLeastDecreaseThatCosts) {
   DescribedSession d(plain_shape(2, 4));
   script_steps();
-  Replanner replanner = replanner_for(d, options_of(microseconds(250), mib(8)));
-  const auto price = shadow_price(replanner, BudgetKind::kLatency, kPatience);
+  BudgetProbe probe = probe_for(d, options_of(microseconds(250), mib(8)));
+  const auto price = shadow_price(probe, BudgetKind::kLatency, kPatience);
   ASSERT_TRUE(price.ok() && (*price)->less);
   EXPECT_FALSE((*price)->more);  // whatever the latency is
   EXPECT_GT((*price)->less->by, microseconds(50).ns);
   EXPECT_LE((*price)->less->by, microseconds(51).ns + 500);
   EXPECT_GT((*price)->less->loss_change->n, 0);
-  const auto memory = shadow_price(replanner, BudgetKind::kMemory, kPatience);
+  const auto memory = shadow_price(probe, BudgetKind::kMemory, kPatience);
   ASSERT_TRUE(memory.ok() && (*memory)->less);
   EXPECT_NEAR(static_cast<double>((*memory)->less->by), static_cast<double>(mib(4).n), static_cast<double>(mib(4).n) / 50);
 }
@@ -85,9 +85,9 @@ TEST(WhatIf, FindsTheLeastDecreaseThatCosts) {
 TEST(WhatIf, TellsFromWhereAnInfeasibleRequestIsFeasible) {
   DescribedSession d(plain_shape(2, 4));
   script_steps();
-  Replanner replanner = replanner_for(d, options_of(microseconds(10), mib(8)));
-  ASSERT_TRUE(replanner.now()->infeasible);
-  const auto price = shadow_price(replanner, BudgetKind::kLatency, kPatience);
+  BudgetProbe probe = probe_for(d, options_of(microseconds(10), mib(8)));
+  ASSERT_TRUE(probe.now()->infeasible);
+  const auto price = shadow_price(probe, BudgetKind::kLatency, kPatience);
   ASSERT_TRUE(price.ok() && (*price)->more);
   EXPECT_GE((*price)->more->by, microseconds(100).ns);
   EXPECT_LE((*price)->more->by, microseconds(101).ns);
@@ -102,8 +102,8 @@ TEST(WhatIf, SaysWhereMoreBudgetHurts) {
     const bool worse = view.budgets.latency >= microseconds(200) && view.budgets.latency < microseconds(900);
     return Decision{plain_plan(view.shape, 2, 4, worse ? 2 : 4, view.residency)};
   };
-  Replanner replanner = replanner_for(d, options_of(microseconds(150), mib(8)));
-  const auto price = shadow_price(replanner, BudgetKind::kLatency, kPatience);
+  BudgetProbe probe = probe_for(d, options_of(microseconds(150), mib(8)));
+  const auto price = shadow_price(probe, BudgetKind::kLatency, kPatience);
   ASSERT_TRUE(price.ok() && (*price)->hurts);
   EXPECT_GT((*price)->hurts->loss_change->n, 0);
 }
@@ -111,20 +111,20 @@ TEST(WhatIf, SaysWhereMoreBudgetHurts) {
 TEST(WhatIf, EndsWithoutPatience) {
   DescribedSession d(plain_shape(2, 4));
   script_steps();
-  Replanner replanner = replanner_for(d, options_of(microseconds(150), mib(8)));
-  const auto price = shadow_price(replanner, BudgetKind::kLatency, Duration{});
+  BudgetProbe probe = probe_for(d, options_of(microseconds(150), mib(8)));
+  const auto price = shadow_price(probe, BudgetKind::kLatency, Duration{});
   ASSERT_TRUE(price.ok() && price->has_value());
   EXPECT_FALSE((*price)->in_full);
   EXPECT_FALSE((*price)->more);
-  EXPECT_EQ(replanner.replans(), 1);
+  EXPECT_EQ(probe.replans(), 1);
 }
 
 TEST(WhatIf, HasNoPriceForWhatIsUnlimited) {
   DescribedSession d(plain_shape(2, 4));
   script_plain(2, 4, 2);
-  Replanner replanner = replanner_for(d, options_of(kForever, kUnlimited));
+  BudgetProbe probe = probe_for(d, options_of(kForever, kUnlimited));
   for (const BudgetKind kind : {BudgetKind::kLatency, BudgetKind::kMemory}) {
-    const auto price = shadow_price(replanner, kind, kPatience);
+    const auto price = shadow_price(probe, kind, kPatience);
     ASSERT_TRUE(price.ok());
     EXPECT_FALSE(price->has_value());
   }
@@ -152,15 +152,15 @@ TEST(WhatIf, EveryPolicysStepsAreStepsOfItsPlans) {
     RequestOptions options;
     options.policy = entry.name;
     options.budgets = {microseconds(130), kib(400), {}};
-    Replanner replanner = replanner_for(d, options);
-    const auto price = shadow_price(replanner, BudgetKind::kLatency, kPatience);
+    BudgetProbe probe = probe_for(d, options);
+    const auto price = shadow_price(probe, BudgetKind::kLatency, kPatience);
     ASSERT_TRUE(price.ok()) << price.error().message;
     if (!(*price)->more) continue;
     Budgets budgets = options.budgets;
     budgets.latency.ns += (*price)->more->by;
-    const auto again = replanner.under(budgets);
+    const auto again = probe.under(budgets);
     ASSERT_TRUE(again.ok() && !(*again)->infeasible);
-    if (!replanner.now()->infeasible) { EXPECT_LT((*again)->plan.predicted.loss, replanner.now()->plan.predicted.loss); }
+    if (!probe.now()->infeasible) { EXPECT_LT((*again)->plan.predicted.loss, probe.now()->plan.predicted.loss); }
   }
 }
 
