@@ -1,6 +1,8 @@
 // Decorates policies: forwards each call between two beats of the pulse.
 #include "scheduler/watched_policy.h"
 
+#include <exception>
+
 #include "framework/clock.h"
 #include "framework/policy.h"
 #include "framework/registry.h"
@@ -18,12 +20,10 @@ class WatchedPolicy final : public Policy {
   std::string_view summary() const override { return inner_->summary(); }
   std::vector<KnobDescription> knobs() const override { return inner_->knobs(); }
   Result<Residency> preload(const PlanningView& view) override {
-    const Beat beat(*this);
-    return inner_->preload(view);
+    return call<Residency>([&] { return inner_->preload(view); });
   }
   Result<Decision> decide(const PlanningView& view) override {
-    const Beat beat(*this);
-    return inner_->decide(view);
+    return call<Decision>([&] { return inner_->decide(view); });
   }
   bool replans(const Knobs& knobs) const override { return inner_->replans(knobs); }
   void on_event(const Event& event, PlanEditor& editor) override {
@@ -38,13 +38,31 @@ class WatchedPolicy final : public Policy {
       pulse_.who.store(of.who_);
       pulse_.since_ns.store(WallClock::instance().now().ns);
     }
-    ~Beat() { pulse_.since_ns.store(0); }
+    ~Beat() {
+      if (std::uncaught_exceptions() == exceptions_) pulse_.since_ns.store(0);
+    }
     Beat(const Beat&) = delete;
     Beat& operator=(const Beat&) = delete;
 
    private:
     PolicyPulse& pulse_;
+    const int exceptions_ = std::uncaught_exceptions();  // one that ends the process does so in this call
   };
+
+  // Whatever a policy does wrong is the policy's error: neither an exception nor "no such file" is the sweep's.
+  template <typename T, typename Call>
+  Result<T> call(Call make) {
+    try {
+      const Beat beat(*this);
+      Result<T> made = make();
+      if (made.ok() || made.error().code == ErrorCode::kInvalid || made.error().code == ErrorCode::kInfeasible) return made;
+      return bug(made.error().message);
+    } catch (const std::exception& error) {
+      pulse_.since_ns.store(0);
+      return bug(std::string("threw an exception: ") + error.what());
+    }
+  }
+  Error bug(const std::string& what) const { return {ErrorCode::kInternal, "policy " + std::string(name()) + ": " + what}; }
 
   std::unique_ptr<Policy> inner_;
   PolicyPulse& pulse_;

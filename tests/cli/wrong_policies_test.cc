@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <fstream>
 #include <map>
+#include <stdexcept>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -96,6 +97,18 @@ class Crashes final : public WrongPolicy {
   }
 };
 
+class Throws final : public WrongPolicy {
+ public:
+  std::string_view name() const override { return "throws"; }
+  Result<Decision> decide(const PlanningView&) override { throw std::runtime_error("no such row"); }
+};
+
+class BlamesAFile final : public WrongPolicy {
+ public:
+  std::string_view name() const override { return "blames-a-file"; }
+  Result<Decision> decide(const PlanningView&) override { return Error{ErrorCode::kData, "my.table: no such file"}; }
+};
+
 template <typename P>
 void add(const std::string& name) {
   policies().add(name, [] { return std::unique_ptr<Policy>(new P()); });
@@ -110,6 +123,8 @@ void register_wrong_policies() {
     add<NeverAnswers>("never-answers");
     add<NeverPreloads>("never-preloads");
     add<Crashes>("crashes");
+    add<Throws>("throws");
+    add<BlamesAFile>("blames-a-file");
     return true;
   }();
   (void)once;
@@ -208,6 +223,21 @@ TEST(WrongPolicies, OneThatCrashesCostsItsOwnRow) {
   EXPECT_THAT(error_of(result, "crashes"), StartsWith("policy crashes: crashed: its process ended by signal 9"));
   expect_intact(result, "std-pipeline");
   expect_intact(result, "sti");
+}
+
+TEST(WrongPolicies, OneThatThrowsCostsItsOwnRow) {
+  const Compared result = compare("std-pipeline,throws,sti", "10s", "unlimited", "60s", "throws");
+  EXPECT_EQ(result.code, kExitInternal);
+  EXPECT_EQ(error_of(result, "throws"), "policy throws: threw an exception: no such row");
+  expect_intact(result, "std-pipeline");
+  expect_intact(result, "sti");
+}
+
+TEST(WrongPolicies, OneThatReturnsSomebodyElsesErrorCostsItsOwnRow) {
+  const Compared result = compare("std-pipeline,blames-a-file", "10s", "unlimited");
+  EXPECT_EQ(result.code, kExitInternal);
+  EXPECT_EQ(error_of(result, "blames-a-file"), "policy blames-a-file: my.table: no such file");
+  expect_intact(result, "std-pipeline");
 }
 
 TEST(WrongPolicies, AReferenceThatNeverAnswersLeavesOthersWithoutBound) {
