@@ -26,7 +26,7 @@ size_t edit_distance(std::string_view a, std::string_view b) {
 // The known name that `given` was probably meant to be; empty where none is near.
 std::string nearest(std::string_view given, const std::vector<std::string>& known) {
   std::string best;
-  size_t best_distance = std::max<size_t>(2, given.size() / 3) + 1;
+  size_t best_distance = std::max<size_t>(2, (given.size() + 1) / 3) + 1;  // "--memory": "--memories"
   for (const std::string& name : known) {
     const bool cut_short = given.size() >= 2 && name.starts_with(given);
     const size_t distance = cut_short ? 1 : edit_distance(given, name);

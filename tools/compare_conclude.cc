@@ -34,7 +34,7 @@ int64_t tell_errors(const std::vector<Json>& rows) {
     spdlog::error("{}, {}: {}", row["platform"].get<std::string>(), row["label"].get<std::string>(),
                   printable(row["error"].get<std::string>(), 2000));
   }
-  if (errors > kMost) spdlog::error("... and {} more rows with errors", errors - kMost);
+  if (errors > kMost) spdlog::error("... and {} more; results.json has the error of each row", errors - kMost);
   return errors;
 }
 

@@ -186,7 +186,7 @@ void declare_compare(CLI::App& app, CompareFlags& flags) {
       "          tessera compare --merge OUT/shard-* --out OUT\n"
       "A second run goes on where the first one ended. Fields, files and clusters: docs/compare.md, docs/cluster.md.");
   add_list(app, "--policies", flags.policies, "A,B(k=v)",
-           "Who competes, with knobs, bits, depth, width, quantile or preload");
+           "Who competes (`tessera policies` lists them), with knobs, bits, depth, width, quantile or preload");
   add_list(app, "--latencies", flags.latencies, "T,...", "Latency budgets (default 20ms)");
   add_list(app, "--memories", flags.memories, "BYTES,...", "Memory budgets of the host, or unlimited (default 8MiB)");
   add_list(app, "--preloads", flags.preloads, "BYTES,...", "Preload budgets, of the memory (default 0B)");

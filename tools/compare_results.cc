@@ -189,10 +189,10 @@ Result<std::unique_ptr<ResultsFolder>> ResultsFolder::open(const std::string& pa
     const bool changed = before.value("id", "") != experiment["id"];
     if (changed && update) fs::remove(folder->answers_path(), failed);
     if (changed && !update)
-      return Error{ErrorCode::kInvalid, path +
-                                            ": holds rows of another experiment (other: " + difference(before, experiment) +
-                                            "); --update plays what has changed and leaves out what is gone, "
-                                            "or give another --out"};
+      return Error{ErrorCode::kInvalid,
+                   path + ": holds rows of another experiment or build (what differs: " + difference(before, experiment) +
+                       "); --update plays what has changed and leaves out what is gone, "
+                       "or give another --out"};
   }
   TESSERA_TRY(write_file(file, experiment.dump(1) + "\n"));
   TESSERA_TRY(folder->read_rows());

@@ -109,7 +109,10 @@ std::string embedded_model_directory() {
 Result<std::string> store_directory(const std::string& directory) {
   std::error_code failed;
   if (!fs::exists(directory, failed))
-    return Error{ErrorCode::kData, directory + ": no such folder; make a store with `tessera shard HF_DIR STORE`"};
+    return Error{ErrorCode::kData,
+                 directory + (directory == embedded_model_directory()
+                                  ? ": the embedded model is not here; build the target embedded_model, or give a model"
+                                  : ": no such folder; make a store with `tessera shard HF_DIR STORE`")};
   if (!fs::is_directory(directory, failed))
     return Error{ErrorCode::kData, directory + ": is a file; a model is a folder (a store, or a Hugging Face folder)"};
   if (is_checkpoint(directory)) return import_once(directory);

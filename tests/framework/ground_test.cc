@@ -95,6 +95,8 @@ TEST(UnknownName, SuggestsTheNearest) {
             "unknown policy 'loadexec'; did you mean 'load-exec'? known: load-exec, preload, sti");
   EXPECT_EQ(unknown_name("policy", "zzzzzzz", known), "unknown policy 'zzzzzzz'; known: load-exec, preload, sti");
   EXPECT_EQ(unknown_name("policy", "", {}), "unknown policy ''; none is known");
+  EXPECT_EQ(unknown_name("flag", "--memory", {"--memories"}),
+            "unknown flag '--memory'; did you mean '--memories'? known: --memories");
 }
 
 TEST(Trace, PutsPredictedBesideMeasured) {
