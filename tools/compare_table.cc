@@ -15,8 +15,8 @@ std::string format(const char* how, double value) {
   return text;
 }
 
-// What a table shows: the best figure that its rows have.
-enum class Shown { kMeasured, kPredicted, kLoss };
+// What a table shows: the best figure that its rows have; nothing where no row has any.
+enum class Shown { kMeasured, kPredicted, kLoss, kNothing };
 
 // Mean over seeds of one contender at one budget.
 struct Entry {
@@ -45,6 +45,7 @@ const char* field(Shown shown) {
     case Shown::kPredicted:
       return "accuracy_predicted";
     case Shown::kLoss:
+    case Shown::kNothing:
       return "loss_predicted";
   }
   return "";
@@ -58,15 +59,20 @@ const char* caption(Shown shown) {
       return "predicted accuracy, %; * the best";
     case Shown::kLoss:
       return "predicted loss, nats (accuracy is not profiled); * the best";
+    case Shown::kNothing:
+      return "nobody has a plan";
   }
   return "";
 }
 
 Shown what_to_show(const std::vector<const Json*>& rows) {
-  Shown shown = Shown::kLoss;
+  Shown shown = Shown::kNothing;
   for (const Json* row : rows) {
     if ((*row)["accuracy"].is_number()) return Shown::kMeasured;
-    if ((*row)["accuracy_predicted"].is_number()) shown = Shown::kPredicted;
+    if ((*row)["accuracy_predicted"].is_number())
+      shown = Shown::kPredicted;
+    else if (shown == Shown::kNothing && (*row)["loss_predicted"].is_number())
+      shown = Shown::kLoss;
   }
   return shown;
 }
@@ -113,11 +119,16 @@ class Renderer {
       : experiment_(experiment), columns_(columns), paint_(paint) {}
 
   void table(const Table& table) {
-    bool with_preload = false;
-    for (const auto& [line, entries] : table.lines) with_preload |= line.preload.n > 0;
+    bool with_preload = false, infeasible = false;
+    for (const auto& [line, entries] : table.lines) {
+      with_preload |= line.preload.n > 0;
+      for (const auto& [contender, entry] : entries) infeasible |= entry.infeasible > 0 && entry.n == 0;
+    }
     int head = 0;
     for (const auto& [line, entries] : table.lines) head = std::max(head, cells(line_head(line, with_preload)));
-    text_ += "\n" + paint_(Paint::kBold, table.title) + "  " + paint_(Paint::kDim, caption(table.shown)) + "\n";
+    text_ += "\n" + paint_(Paint::kBold, table.title) + "  " + paint_(Paint::kDim, caption(table.shown));
+    if (infeasible) text_ += paint_(Paint::kDim, "; - infeasible (nearest: results.json)");
+    text_ += "\n";
     std::vector<size_t> part;
     int used = head;
     for (size_t c = 0; c < experiment_.contenders.size(); ++c) {
@@ -188,7 +199,7 @@ std::string render_summary(const Json& summary, const Experiment& experiment, co
             pad_left(number(row, "gap_closed", "%.0f %%", 100), 12) + pad_left(number(row, "miss_rate", "%.1f %%", 100), 8) +
             pad_left(number(row, "plan_us", "%.0f"), 10);
     const auto errors = row["errors"].get<int64_t>();
-    if (errors > 0) text += paint(Paint::kBad, "  " + std::to_string(errors) + " errors");
+    if (errors > 0) text += paint(Paint::kBad, "  " + std::to_string(errors) + (errors == 1 ? " error" : " errors"));
     text += "\n";
   }
   return text;
