@@ -33,7 +33,7 @@ TEST(StageClock, IsTheReplayToTheNanosecond) {
     const PlanningView view = view_of(world, replay);
     const Plan plan = assemble(view, world.residency, 1, depth, bits);
     StageClock clock(view, world.residency, 1);
-    const std::vector<Stage> stages = stages_of(clock, depth, world.shape.slices, bits);
+    const std::vector<LayerStage> stages = stages_of(clock, depth, world.shape.slices, bits);
     const Result<Prediction> free = replay.replay_if(plan, kUnlimited, world.residency);
     ASSERT_TRUE(free.ok()) << free.error().message;
     ASSERT_EQ(clock.latency(stages), free->latency) << "world " << seed;
