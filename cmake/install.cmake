@@ -6,7 +6,7 @@ install(TARGETS tessera_library EXPORT tesseraTargets LIBRARY DESTINATION lib)
 # What rooms leave in the build tree's share/ and libexec/ (the embedded model, programs that a backend starts).
 install(DIRECTORY ${CMAKE_BINARY_DIR}/share/tessera DESTINATION share)
 install(DIRECTORY ${CMAKE_BINARY_DIR}/libexec/tessera DESTINATION libexec USE_SOURCE_PERMISSIONS OPTIONAL)
-install(DIRECTORY configs/platforms configs/models DESTINATION share/tessera/configs FILES_MATCHING PATTERN "*.toml")
+install(DIRECTORY configs/platforms configs/models configs/workloads configs/experiments DESTINATION share/tessera/configs FILES_MATCHING PATTERN "*.toml" PATTERN "*.times")
 
 # Headers: the contracts, what they stand on, and what embeds. Those that need another library's headers stay here.
 set(headers include/tessera)

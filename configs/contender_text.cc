@@ -85,7 +85,7 @@ Result<Contender> parse_contender(const std::string& text) {
     if (text.back() != ')') return bad(text, "its ) is missing");
     TESSERA_TRY(read_settings(text, text.substr(open + 1, text.size() - open - 2), contender));
   }
-  contender.label = default_label(contender);
+  contender.label = text;
   return contender;
 }
 

@@ -11,7 +11,7 @@
 namespace tessera {
 namespace {
 
-constexpr size_t kMostCells = 1'000'000;
+constexpr size_t kMostCells = 100'000;  // some 10 kB of memory each
 constexpr size_t kIdDigits = 16;
 
 Error invalid(std::string what) { return {ErrorCode::kInvalid, std::move(what)}; }
@@ -84,7 +84,7 @@ void add_cells(const Experiment& e, size_t arena, size_t workload, size_t& group
           for (size_t c = 0; c < e.contenders.size(); ++c)
             if (plays(e.contenders[c], p))
               out.push_back({out.size(), groups, arena, workload, c, latency, memory,
-                             e.contenders[c].preload.value_or(at.preloads[p]), seed});
+                             e.contenders[c].preload.value_or(at.preloads[p]), at.preloads[p], seed});
           ++groups;
         }
 }

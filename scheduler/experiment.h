@@ -61,6 +61,7 @@ struct Cell {
   size_t arena = 0, workload = 0, contender = 0;
   Duration latency;
   Bytes memory, preload;
+  Bytes shared_preload;  // of the group: the arena's, whatever the contender's own
   uint64_t seed = 0;
 };
 std::vector<Cell> cells_of(const Experiment& experiment);

@@ -22,20 +22,20 @@ struct Prepared {
 
 Json error_json(const Error& error) { return {{"code", static_cast<int>(error.code)}, {"message", error.message}}; }
 
-// Calibration starts threads: it happens in a process of its own.
-Result<std::string> host_words(const Prepared& prepared) {
+// What starts threads happens in a process of its own; returns what names this machine, where it takes part.
+Result<std::string> make_ready(const Prepared& prepared) {
   const Experiment& experiment = prepared.comparison.experiment;
-  if (!needs_host(experiment)) return std::string();
+  if (!needs_preparation(experiment, prepared.workloads)) return std::string();
   std::string words;
   PoolOptions options;
   options.make = [&](PolicyPulse&) {
     return Worker{[&](uint64_t, const std::function<void(const std::string&)>&) {
-      const auto kept = keep_host_figures(experiment, prepared.workloads, prepared.calibration);
+      const auto kept = prepare_models(experiment, prepared.workloads, prepared.calibration);
       return (kept.ok() ? Json{{"words", *kept}} : error_json(kept.error())).dump();
     }};
   };
   options.ended = [&](const JobEnd& end, std::vector<uint64_t>&) -> Status {
-    if (!end.lost.empty()) return Error{ErrorCode::kInternal, "calibrating this machine: its process " + end.lost};
+    if (!end.lost.empty()) return Error{ErrorCode::kInternal, "preparing models and this machine: its process " + end.lost};
     const Json answer = Json::parse(end.answer, nullptr, false);
     if (!answer.contains("words"))
       return Error{static_cast<ErrorCode>(answer.value("code", 0)), answer.value("message", "")};
@@ -71,7 +71,7 @@ Result<Prepared> prepare(const CompareFlags& flags) {
     all.out += "/shard-" + std::to_string(out.shard.index) + "-of-" + std::to_string(out.shard.count);
   out.calibration = all.out + "/calibration";
   drop_old_figures(out, flags.update);
-  TESSERA_ASSIGN(const std::string host, host_words(out));
+  TESSERA_ASSIGN(const std::string host, make_ready(out));
   TESSERA_ASSIGN(all.ingredients, ingredients_of(all.experiment, out.workloads, host));
   all.description = experiment_json(all.experiment, all.ingredients);
   if (!flags.shard.empty()) all.description["shard"] = {{"index", out.shard.index}, {"count", out.shard.count}};

@@ -20,7 +20,7 @@ using RowMap = std::map<std::string, Json>;
 class ResultsFolder {
  public:
   // Makes the folder or goes on in it. kInvalid where another process works in it, or where it holds another experiment's
-  // rows and `update` is not set: says what differs. With `update` those rows stay in the file and are left out.
+  // rows and `update` is not set: says what differs. With `update` what no longer holds is left out.
   static Result<std::unique_ptr<ResultsFolder>> open(const std::string& path, const Json& experiment, bool update);
   ~ResultsFolder();
   ResultsFolder(const ResultsFolder&) = delete;

@@ -107,6 +107,21 @@ Result<std::vector<int>> token_counts(const OpenedModel& model, const std::strin
   return counts;
 }
 
+// This machine's figures for the model, copied into `kept` where they are not there yet. Returns the machine's fingerprint.
+Result<std::string> keep_figures(const Arena& arena, const OpenedModel& model, const std::string& kept) {
+  if (!model.store)
+    return Error{ErrorCode::kInvalid, "platform " + arena.name + ": " + model.shape.name +
+                                          " has no weights to calibrate this machine with; give a described platform"};
+  TESSERA_ASSIGN(const OpenedMachine here, open_machine({}, model, false, false));
+  if (here.calibration.path.empty()) return Error{ErrorCode::kData, "this machine's calibration cannot be kept"};
+  const fs::path copy = fs::path(kept) / fs::path(here.calibration.path).filename();
+  std::error_code failed;
+  fs::create_directories(kept, failed);
+  fs::copy_file(here.calibration.path, copy, fs::copy_options::skip_existing, failed);
+  if (!fs::exists(copy)) return Error{ErrorCode::kData, copy.string() + ": cannot be written: " + failed.message()};
+  return here.calibration.fingerprint;
+}
+
 }  // namespace
 
 Result<std::vector<Workload>> load_workloads(const Experiment& experiment) {
@@ -155,32 +170,28 @@ Result<Ingredients> ingredients_of(const Experiment& experiment, const std::vect
   return out;
 }
 
-bool needs_host(const Experiment& experiment) {
-  return std::any_of(experiment.arenas.begin(), experiment.arenas.end(), [](const Arena& a) { return a.platform == kHost; });
+bool needs_preparation(const Experiment& experiment, const std::vector<Workload>& workloads) {
+  for (const Arena& arena : experiment.arenas) {
+    if (arena.platform == kHost) return true;
+    for (const Workload& workload : workloads)
+      for (const AppModel& app : app_models(experiment, workload, arena))
+        if (!app.model.empty()) return true;
+  }
+  return false;
 }
 
-Result<std::string> keep_host_figures(const Experiment& experiment, const std::vector<Workload>& workloads,
-                                      const std::string& kept) {
+Result<std::string> prepare_models(const Experiment& experiment, const std::vector<Workload>& workloads,
+                                   const std::string& kept) {
   std::string words;
-  for (const Arena& arena : experiment.arenas) {
-    if (arena.platform != kHost) continue;
+  for (const Arena& arena : experiment.arenas)
     for (const Workload& workload : workloads)
       for (const AppModel& app : app_models(experiment, workload, arena)) {
         TESSERA_ASSIGN(const OpenedModel model, open_app(app));
-        if (!model.store)
-          return Error{ErrorCode::kInvalid, "platform " + arena.name + ": " + app.shape +
-                                                " has no weights to calibrate this machine with; give a described platform"};
-        TESSERA_ASSIGN(const OpenedMachine here, open_machine({}, model, false, false));
-        if (here.calibration.path.empty()) return Error{ErrorCode::kData, "this machine's calibration cannot be kept"};
-        const fs::path copy = fs::path(kept) / fs::path(here.calibration.path).filename();
-        std::error_code failed;
-        fs::create_directories(kept, failed);
-        fs::copy_file(here.calibration.path, copy, fs::copy_options::skip_existing, failed);
-        if (!fs::exists(copy)) return Error{ErrorCode::kData, copy.string() + ": cannot be written: " + failed.message()};
-        words += here.calibration.fingerprint + ' ';
+        if (arena.platform != kHost) continue;
+        TESSERA_ASSIGN(const std::string fingerprint, keep_figures(arena, model, kept));
+        words += fingerprint + ' ';
       }
-  }
-  return digest_of(words);
+  return words.empty() ? words : digest_of(words);
 }
 
 Result<std::unique_ptr<StageKeeper::Opened>> StageKeeper::open(const Arena& arena, const AppModel& names) const {

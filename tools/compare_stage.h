@@ -25,17 +25,18 @@ std::vector<AppModel> app_models(const Experiment& experiment, const Workload& w
 Result<Ingredients> ingredients_of(const Experiment& experiment, const std::vector<Workload>& workloads,
                                    const std::string& host);
 
-// Whether an arena is this machine.
-bool needs_host(const Experiment& experiment);
-// Copies the figures of this machine, measured where they are not there yet, into the folder `kept`; those that are there
-// stay. Returns what names the machine. Starts threads: for a process of its own.
-Result<std::string> keep_host_figures(const Experiment& experiment, const std::vector<Workload>& workloads,
-                                      const std::string& kept);
+// Whether something has to be made ready first that starts threads: a Hugging Face folder is imported, this machine
+// calibrated.
+bool needs_preparation(const Experiment& experiment, const std::vector<Workload>& workloads);
+// Does it, in a process of its own. The figures of this machine go into the folder `kept`; those that are there stay.
+// Returns what names the machine.
+Result<std::string> prepare_models(const Experiment& experiment, const std::vector<Workload>& workloads,
+                                   const std::string& kept);
 
 // One worker's: keeps what the last cell was played on.
 class StageKeeper {
  public:
-  // `calibration`: the folder of keep_host_figures().
+  // `calibration`: the folder of prepare_models().
   StageKeeper(const Experiment& experiment, const std::vector<Workload>& workloads, std::string calibration)
       : experiment_(experiment), workloads_(workloads), calibration_(std::move(calibration)) {}
   // A stage an app. Valid until the next call.

@@ -3,11 +3,11 @@
 
 #include <algorithm>
 #include <map>
-#include <numeric>
 #include <optional>
-#include <set>
+#include <span>
 
 #include "scheduler/statistics.h"
+#include "shards/hash.h"
 #include "tools/eval_metrics.h"
 
 namespace tessera {
@@ -36,6 +36,14 @@ struct Mean {
 std::optional<double> worth(const Json& row) {
   if (const auto accuracy = number(row, "accuracy_predicted")) return accuracy;
   if (const auto loss = number(row, "loss_predicted")) return -*loss;
+  return std::nullopt;
+}
+
+// The reference's own plan, as it stood beside a row's bound.
+std::optional<double> worth_of_reference(const Json& row) {
+  if (const auto bound = number(row, "bound"), gap = number(row, "gap"); bound && gap) return *bound - *gap / 100;
+  if (number(row, "accuracy_predicted")) return std::nullopt;
+  if (const auto bound = number(row, "loss_bound"), gap = number(row, "loss_gap"); bound && gap) return -*bound - *gap;
   return std::nullopt;
 }
 
@@ -110,7 +118,8 @@ void judge(const Experiment& experiment, const std::vector<const Json*>& group, 
     if (!value) continue;
     best = std::max(best.value_or(*value), *value);
     if ((*row)["label"] == experiment.baseline) baseline = value;
-    if ((*row)["policy"] == experiment.reference) reference = std::max(reference.value_or(*value), *value);
+    const auto proven = (*row)["policy"] == experiment.reference ? value : worth_of_reference(*row);
+    if (proven) reference = std::max(reference.value_or(*proven), *proven);
   }
   for (const Json* row : group) {
     const auto value = worth(*row);
@@ -126,18 +135,43 @@ void judge(const Experiment& experiment, const std::vector<const Json*>& group, 
   }
 }
 
-Json pair_json(const Json& a, const Json& b, const Scores& of_a, const Scores& of_b) {
+// What the scores of two contenders say of each other.
+struct Duel {
   int64_t only_a = 0, only_b = 0;
+  double mean = 0, p = 1;
+  Interval interval;
+};
+
+Duel duel(const Scores& of_a, const Scores& of_b) {
+  Duel out;
   std::vector<double> difference(of_a.size());
   for (size_t i = 0; i < of_a.size(); ++i) {
     difference[i] = of_a[i] - of_b[i];
-    only_a += of_a[i] >= 0.5 && of_b[i] < 0.5;
-    only_b += of_b[i] >= 0.5 && of_a[i] < 0.5;
+    out.only_a += of_a[i] >= 0.5 && of_b[i] < 0.5;
+    out.only_b += of_b[i] >= 0.5 && of_a[i] < 0.5;
+    out.mean += difference[i] / static_cast<double>(of_a.size());
   }
-  const bool equal = std::all_of(difference.begin(), difference.end(), [](double d) { return d == 0; });
-  const Interval interval = equal ? Interval{} : bootstrap_mean(difference, kBootstrapSeed);
-  const double mean =
-      std::accumulate(difference.begin(), difference.end(), 0.0) / static_cast<double>(std::max<size_t>(1, of_a.size()));
+  if (of_a == of_b) return {};
+  out.interval = bootstrap_mean(difference, kBootstrapSeed);
+  out.p = mcnemar_exact(out.only_a, out.only_b);
+  return out;
+}
+
+// Equal plans meet again and again: each pair of scores is resampled once.
+class Duels {
+ public:
+  const Duel& of(const Scores& a, const Scores& b) {
+    const auto [at, fresh] = known_.try_emplace({digest(a), digest(b)});
+    if (fresh) at->second = duel(a, b);
+    return at->second;
+  }
+
+ private:
+  static std::string digest(const Scores& scores) { return content_digest(std::as_bytes(std::span(scores))); }
+  std::map<std::pair<std::string, std::string>, Duel> known_;
+};
+
+Json pair_json(const Json& a, const Json& b, size_t n, const Duel& duel) {
   return {{"platform", a["platform"]},
           {"workload", a["workload"]},
           {"latency_ms", a["latency_ms"]},
@@ -146,13 +180,13 @@ Json pair_json(const Json& a, const Json& b, const Scores& of_a, const Scores& o
           {"seed", a["seed"]},
           {"a", a["label"]},
           {"b", b["label"]},
-          {"n", of_a.size()},
-          {"only_a_right", only_a},
-          {"only_b_right", only_b},
-          {"p_mcnemar", mcnemar_exact(only_a, only_b)},
-          {"difference", mean},
-          {"difference_low", interval.low},
-          {"difference_high", interval.high}};
+          {"n", n},
+          {"only_a_right", duel.only_a},
+          {"only_b_right", duel.only_b},
+          {"p_mcnemar", duel.p},
+          {"difference", duel.mean},
+          {"difference_low", duel.interval.low},
+          {"difference_high", duel.interval.high}};
 }
 
 }  // namespace
@@ -182,13 +216,14 @@ Json summary_json(const Experiment& experiment, const std::vector<Cell>& cells, 
 
 Json pairs_json(const std::vector<Cell>& cells, const std::vector<Json>& rows, const std::vector<Scores>& scores) {
   Json list = Json::array();
+  Duels duels;
   for (size_t first = 0; first < rows.size();) {
     size_t end = first;
     while (end < rows.size() && cells[end].group == cells[first].group) ++end;
     for (size_t a = first; a < end; ++a)
       for (size_t b = a + 1; b < end; ++b)
         if (!scores[a].empty() && scores[a].size() == scores[b].size())
-          list.push_back(pair_json(rows[a], rows[b], scores[a], scores[b]));
+          list.push_back(pair_json(rows[a], rows[b], scores[a].size(), duels.of(scores[a], scores[b])));
     first = end;
   }
   return list;

@@ -78,7 +78,7 @@ Shown what_to_show(const std::vector<const Json*>& rows) {
 }
 
 void add(const Cell& cell, const Json& row, Table& table) {
-  Entry& entry = table.lines[{cell.latency, cell.memory, cell.preload}][cell.contender];
+  Entry& entry = table.lines[{cell.latency, cell.memory, cell.shared_preload}][cell.contender];
   const Json& value = row[field(table.shown)];
   if (!row["error"].is_null())
     ++entry.errors;

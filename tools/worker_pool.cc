@@ -66,8 +66,8 @@ class LineBuffer {
   size_t from_ = 0;
 };
 
-// In the child: jobs come as numbers, one a line, until the parent closes. An exception is a crash: nothing unwinds into what
-// the child has of its parent's stack.
+// In the child: jobs come as numbers, one a line, until the parent closes. An exception is a crash: nothing unwinds into
+// what the child has of its parent's stack.
 [[noreturn]] void serve(int fd, PolicyPulse& pulse, const PoolOptions& options) noexcept {
   const Worker worker = options.make(pulse);
   const auto tell = [fd](const std::string& line) {
@@ -135,8 +135,7 @@ class Pool {
     if (pid == 0) {
       ::prctl(PR_SET_PDEATHSIG, SIGKILL);
       if (::getppid() != parent) _exit(1);
-      std::signal(SIGINT, SIG_IGN);  // of the terminal: the parent decides
-      std::signal(SIGTERM, SIG_DFL);
+      for (const int asked_of_all : {SIGINT, SIGTERM}) std::signal(asked_of_all, SIG_IGN);  // the parent decides
       ::close(ends[0]);
       for (const Running& other : running_) ::close(other.fd);
       const int nowhere = ::open("/dev/null", O_WRONLY | O_CLOEXEC);

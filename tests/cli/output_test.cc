@@ -20,7 +20,7 @@ using ::testing::HasSubstr;
 using ::testing::Not;
 
 const std::vector<std::string> kCommands = {"run",     "plan",      "eval",    "shard",    "verify",
-                                            "profile", "calibrate", "devices", "policies", "backends"};
+                                            "profile", "calibrate", "devices", "policies", "backends", "compare"};
 
 TEST(Help, EveryCommandShowsAnExample) {
   for (const std::string& command : kCommands) {

@@ -63,6 +63,7 @@ TEST(Experiment, AContenderWithItsOwnPreloadPlaysOnce) {
   for (const Cell& cell : cells_of(e)) {
     if (cell.contender != 1) continue;
     EXPECT_EQ(cell.preload, mib(4));
+    EXPECT_EQ(cell.shared_preload, Bytes{0});
     ++own;
   }
   EXPECT_EQ(own, 2 * 3 * 2);
