@@ -222,6 +222,7 @@ Status read_contention(TomlTable& file, const Platform& platform, ContentionFact
     return file.error("beside", "a device runs one task at a time: it has no contention with itself");
   TESSERA_ASSIGN(factor.plain, quantity(file, "time", kPpm, parse_share));
   TESSERA_ASSIGN(factor.coded, quantity(file, "time_coded", factor.plain, parse_share));
+  TESSERA_ASSIGN(factor.lasting, file.boolean("lasting", false));
   if (factor.plain <= 0 || factor.coded <= 0) return file.error("time", "a factor of time must be above 0 %");
   return file.finish();
 }

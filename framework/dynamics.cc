@@ -125,8 +125,11 @@ Status check_dynamics(const Dynamics& d, int devices) {
     TESSERA_TRY(named(id, check_thermal(device.thermal)));
     TESSERA_TRY(named(id, check_frequency(device.frequency)));
     if (device.lost_at < Duration{}) return invalid(of(id) + "lost before the machine begins");
-    for (const Quantiles& q : device.jitter)
-      if (!ordered(q, 0, kMostFactor)) return invalid(of(id) + "quantiles of jitter must rise, from 0 to 1000");
+    const auto rises = [](const Quantiles& q) { return ordered(q, 0, kMostFactor); };
+    const bool ops = std::all_of(device.jitter.begin(), device.jitter.end(), rises);
+    if (!ops || !std::all_of(device.jitter_by_kind.begin(), device.jitter_by_kind.end(),
+                             [&](const auto& entry) { return rises(entry.second); }))
+      return invalid(of(id) + "quantiles of jitter must rise, from 0 to 1000");
   }
   for (const SharedBandwidth& s : d.shared) TESSERA_TRY(check_shared(s, devices));
   for (const ContentionFactor& c : d.contention)

@@ -7,6 +7,7 @@
 #include <array>
 #include <cstdint>
 #include <initializer_list>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -67,8 +68,9 @@ struct DeviceDynamics {
   Thermal thermal;
   FrequencyLevels frequency;
   Duration lost_at = kForever;  // from then on every task on it fails
-  // Of one task's time over what the cost model says, ppm, by Op.
+  // Of one task's time over what the cost model says, ppm, by Op; before it, by kind of task (cost_model_learned.h).
   std::array<Quantiles, kOpCount> jitter;
+  std::map<int, Quantiles> jitter_by_kind = {};
 };
 
 // Devices whose transport shares one bandwidth, with what other programs take of it. Each asks for what it could use alone;
@@ -89,11 +91,14 @@ struct SharedBandwidth {
   std::vector<Background> background;
 };
 
-// While `beside` runs a task, one on `slowed` takes longer by a factor, ppm. Of layers, by how many of their slices are
-// coded: between `plain` (none; and all that is no layer) and `coded` (all).
+// While `beside` runs a task, one on `slowed` takes longer by a factor, ppm. Of loads and layers, by how many of their
+// slices are coded: between `plain` (none; and all other tasks) and `coded` (all).
 struct ContentionFactor {
   DeviceId slowed = 0, beside = 0;
   int64_t plain = kPpm, coded = kPpm;
+  // Also while `beside` waits for its next task, from its first one of a run on: threads that spin, buffers that it gave
+  // back.
+  bool lasting = false;
 };
 
 // What hits all tasks of a request alike, and what passes before its first one.

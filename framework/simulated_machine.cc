@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "framework/cost_model_learned.h"
 #include "framework/device_speed.h"
 #include "framework/saturating.h"
 
@@ -13,15 +14,19 @@ using Wide = __int128;
 using Outcome = SimulatedMachine::Outcome;
 
 constexpr int64_t kMostChanges = 2'000'000;
-constexpr uint64_t kTaskDraw = 1, kRatioDraw = 2, kSetupDraw = 3;
+constexpr uint64_t kTaskDraw = 1, kRatioDraw = 2, kSetupDraw = 3, kRequestDraw = 4;
+// One task in so many has luck of its own, the others have their request's: what slows a request down slows all of it.
+constexpr uint64_t kOwnLuck = 8;
 
 int64_t share_of(int64_t value, int64_t ppm) { return static_cast<int64_t>(static_cast<Wide>(value) * ppm / kPpm); }
 
-// The slices of a layer whose weights are decoded while it computes, of all.
+// The slices of a layer whose weights are decoded while it computes, of all; of a load, that come coded.
 struct Coding {
   int64_t coded = 0, slices = 1;
 };
-Coding coding_of(const CostKey& key) {
+Coding coding_of(const Task& task) {
+  const CostKey& key = task.cost;
+  if (key.op == Op::kLoadShards) return {task.bits != 0 && task.bits != kExact ? 1 : 0, 1};
   const bool layer = key.op == Op::kLayer || key.op == Op::kAttentionPart || key.op == Op::kFfnPart;
   if (!layer || key.slices == 0 || key.decoded) return {};
   Coding out{0, key.slices};
@@ -34,6 +39,7 @@ Coding coding_of(const CostKey& key) {
 // What a lane is doing.
 struct Lane {
   bool running = false;
+  bool begun = false;  // has run a task in this run
   Outcome outcome = Outcome::kRunning;
   Wide left = 0;      // ns x ppm
   int64_t speed = 1;  // ppm
@@ -92,6 +98,7 @@ class SimulatedMachine::State {
     changes_ = 0;
     for (Lane& lane : lanes_) lane = {};
     const Quantiles& ratio = (moment.first ? dynamics.first : dynamics.later).ratio;
+    luck_ = hash_draw({dynamics.seed, kRequestDraw, moment.request});
     ratio_ = ratio.draw(hash_draw({dynamics.seed, kRatioDraw, moment.request}), kPpm);
   }
 
@@ -101,13 +108,14 @@ class SimulatedMachine::State {
     speed.pass(now_, false);
     if (speed.lost()) return lost(device);
     Lane& lane = lanes_[device];
-    lane.running = true;
+    lane.running = lane.begun = true;
     lane.outcome = Outcome::kRunning;
-    const Quantiles& jitter = dynamics.devices[device].jitter[static_cast<size_t>(task.cost.op)];
-    const uint64_t random = hash_draw({dynamics.seed, kTaskDraw, moment_.request, moment_.attempt, task.id});
-    lane.left = static_cast<Wide>(std::max<int64_t>(nominal.ns, 0)) * jitter.draw(random, kPpm) * ratio_ / kPpm;
+    const Quantiles& jitter = jitter_of(dynamics.devices[device], task.cost);
+    const uint64_t own = hash_draw({dynamics.seed, kTaskDraw, moment_.request, moment_.attempt, task.id});
+    const uint64_t luck = own % kOwnLuck == 0 ? hash_draw({own}) : luck_;
+    lane.left = static_cast<Wide>(std::max<int64_t>(nominal.ns, 0)) * jitter.draw(luck, kPpm) * ratio_ / kPpm;
     lane.limit = saturating_add(origin_, limit);
-    lane.coding = coding_of(task.cost);
+    lane.coding = coding_of(task);
     stale_ = true;
     return {};
   }
@@ -127,6 +135,7 @@ class SimulatedMachine::State {
     const Outcome outcome = lanes_[device].outcome;
     if (outcome == Outcome::kRunning) return outcome;
     lanes_[device] = {};
+    lanes_[device].begun = true;
     stale_ = true;
     return outcome;
   }
@@ -152,6 +161,12 @@ class SimulatedMachine::State {
   Dynamics dynamics;
 
  private:
+  static const Quantiles& jitter_of(const DeviceDynamics& device, const CostKey& key) {
+    if (!device.jitter_by_kind.empty())
+      if (const auto known = device.jitter_by_kind.find(LearnedRatios::kind_of(key)); known != device.jitter_by_kind.end())
+        return known->second;
+    return device.jitter[static_cast<size_t>(key.op)];
+  }
   bool running(DeviceId device) const { return lanes_[device].running; }
 
   // What a member would use of a shared bandwidth if it were alone on it.
@@ -168,7 +183,7 @@ class SimulatedMachine::State {
       if (lanes_[d].running)
         lanes_[d].speed = share_of(share_of(lanes_[d].speed, speeds_[d].frequency()), speeds_[d].throttled_to());
     for (const ContentionFactor& c : dynamics.contention) {
-      if (!running(c.slowed) || !running(c.beside)) continue;
+      if (!running(c.slowed) || !(running(c.beside) || (c.lasting && lanes_[c.beside].begun))) continue;
       Lane& lane = lanes_[c.slowed];
       const int64_t factor = c.plain + (c.coded - c.plain) * lane.coding.coded / lane.coding.slices;
       lane.speed = static_cast<int64_t>(static_cast<Wide>(lane.speed) * kPpm / factor);
@@ -243,6 +258,7 @@ class SimulatedMachine::State {
   RunMoment moment_;
   Duration now_, origin_;  // since the machine began; of the run
   int64_t ratio_ = kPpm;   // of the request
+  uint64_t luck_ = 0;      // of the request's tasks
   int64_t changes_ = 0;    // of speeds, in this run
   bool stale_ = true;      // speeds
 };

@@ -41,7 +41,7 @@ class Calibrator {
     const Duration start = WallClock::instance().now();
     for (const DeviceId id : missing) TESSERA_TRY(measure(id));
     install();
-    if (!options_.read_only) learn_requests();
+    learn_requests();
     result_.measured = !missing.empty();
     if (result_.measured) result_.took = WallClock::instance().now() - start;
     machine_.costs->mark_saved();
@@ -239,7 +239,16 @@ class Calibrator {
         machine_.costs->restore_requests(known.windows);
         return;
       }
+    if (options_.read_only) return;
     calibration::measure_requests(machine_, store_, options_.policy, {options_.budget.ns / 8});
+    calibration::AloneCosts alone;
+    for (DeviceId id = 0; id < count(); ++id) {
+      const DeviceFigures* figures = figures_of(id);
+      alone.push_back(figures != nullptr ? calibration::make_model(store_.shape(), *figures, guesses_[id]) : nullptr);
+    }
+    for (const auto& [id, overlap] :
+         calibration::measure_overlap(machine_, store_, options_.policy, alone, {options_.budget.ns / 8}))
+      if (DeviceFigures* figures = figures_of(id)) figures->overlap = overlap;
     changed_ = true;
   }
 
@@ -310,6 +319,7 @@ void Calibrator::report() {
     told.half_width = calibration::median(std::move(widths));
     told.tuning = figures->tuning;
     told.contention = figures->contention;
+    told.overlap = figures->overlap;
     told.doubts = figures->doubts;
   }
 }

@@ -35,6 +35,14 @@ struct Contention {
   int64_t samples = 0;
 };
 
+// The same as requests show it: of loads and layers that ran beside each other, over what they take alone. Page faults of
+// fresh buffers, caches and the scheduler's slices are in it. What simulations of this machine use (simulation.h).
+struct Overlap {
+  double load_exact = 1, load_coded = 1;    // loads of exact and of coded shards, beside computing
+  double layer_exact = 1, layer_coded = 1;  // layers of exact and of coded shards, beside loads
+  int64_t samples = 0;
+};
+
 // What became of one device, for `tessera calibrate`.
 struct CalibratedDevice {
   std::string name;
@@ -47,6 +55,7 @@ struct CalibratedDevice {
   double level = 0;    // that interval's least confidence; 0: none
   std::string tuning;  // what the backend chose for itself; empty: nothing to choose
   std::optional<Contention> contention;
+  std::optional<Overlap> overlap;
   std::vector<std::string> doubts;  // figures that cannot be, and are not used
 };
 

@@ -162,6 +162,20 @@ bool read_contention(const Json& j, Contention& c) {
          number(j, "decode", 1e-6, 1e6, c.decode) && whole(j, "samples", 1, INT64_MAX, c.samples);
 }
 
+Json overlap_json(const Overlap& o) {
+  return {{"load_exact", o.load_exact},
+          {"load_coded", o.load_coded},
+          {"layer_exact", o.layer_exact},
+          {"layer_coded", o.layer_coded},
+          {"samples", o.samples}};
+}
+
+bool read_overlap(const Json& j, Overlap& o) {
+  return number(j, "load_exact", 1, 1e6, o.load_exact) && number(j, "load_coded", 1, 1e6, o.load_coded) &&
+         number(j, "layer_exact", 1, 1e6, o.layer_exact) && number(j, "layer_coded", 1, 1e6, o.layer_coded) &&
+         whole(j, "samples", 0, INT64_MAX, o.samples);
+}
+
 bool read_learned(const Json& j, LearnedWindow& w) {
   int64_t kind = 0;
   if (!whole(j, "kind", 0, INT32_MAX, kind) || !whole(j, "samples", 0, INT64_MAX, w.samples)) return false;
@@ -199,6 +213,7 @@ Json device_json(const DeviceFigures& d) {
     if (d.transfers->to_host) t["to_host"] = fit_json(*d.transfers->to_host);
   }
   if (d.contention) j["contention"] = contention_json(*d.contention);
+  if (d.overlap) j["overlap"] = overlap_json(*d.overlap);
   j["points"] = list_json(d.points, point_json);
   j["learned"] = list_json(d.learned, [](const LearnedWindow& w) {
     return Json{{"kind", w.kind}, {"samples", w.samples}, {"ratios", w.ratios}};
@@ -221,7 +236,8 @@ bool read_device(const Json& j, DeviceFigures& d) {
          words(j, "created", d.created) && words(j, "tuning", d.tuning) && flag(j, "parts", d.parts) &&
          read_doubts(j, d.doubts) && read_optional(j, "storage", read_storage, d.storage) &&
          read_optional(j, "transfers", read_transfers, d.transfers) &&
-         read_optional(j, "contention", read_contention, d.contention) && read_list(j, "points", read_point, d.points) &&
+         read_optional(j, "contention", read_contention, d.contention) &&
+         read_optional(j, "overlap", read_overlap, d.overlap) && read_list(j, "points", read_point, d.points) &&
          read_list(j, "learned", read_learned, d.learned);
 }
 

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <functional>
+#include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -57,6 +59,7 @@ struct DeviceFigures {
   std::vector<ComputePoint> points;
   bool parts = false;  // split layers are among the points
   std::optional<Contention> contention;
+  std::optional<Overlap> overlap;
   std::vector<std::string> doubts;
   std::vector<LearnedWindow> learned;
 };
@@ -100,6 +103,11 @@ Result<double> drift_of_transfers(const DeviceBinding& mover, const DeviceBindin
 Result<std::optional<Contention>> measure_contention(DeviceId id, const DeviceDescription& device,
                                                      const DeviceBinding& binding, const DeviceBinding& disk,
                                                      const Store& store, Duration budget);
+// What loads and computes of requests do to each other, by computing device (calibrate_overlap.cc); empty where there is no
+// time. `alone`: by device, what its tasks take alone; null where that is not known. Nothing is learned of these requests.
+using AloneCosts = std::vector<std::unique_ptr<CostModel>>;
+std::map<DeviceId, Overlap> measure_overlap(Machine& machine, const Store& store, const std::string& policy,
+                                            const AloneCosts& alone, Duration budget);
 // Requests of one policy through a session, so that the machine's margins are known before the first one of a user's.
 void measure_requests(Machine& machine, const Store& store, const std::string& policy, Duration budget);
 

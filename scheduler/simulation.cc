@@ -2,7 +2,6 @@
 #include "scheduler/simulation.h"
 
 #include <algorithm>
-#include <map>
 
 #include "framework/cost_model_learned.h"
 
@@ -10,58 +9,49 @@ namespace tessera {
 namespace {
 
 constexpr int kApart = 1 << 20;        // kinds of a model of several parts (calibrate_models.cc) start anew here
-constexpr double kMostContention = 4;  // a factor beyond it was no contention, but an interruption
+constexpr double kMostContention = 8;  // a factor beyond it was no contention, but an interruption
 
-double fair_factor(double factor) { return std::clamp(factor, 1.0, kMostContention); }
+int64_t ppm(double factor) {
+  return static_cast<int64_t>(std::clamp(factor, 1.0, kMostContention) * static_cast<double>(kPpm) + 0.5);
+}
 
-// Ratios seen of each op, each over its window's median (which the cost model's mean has in it already); and what that
-// median was.
-struct Seen {
-  std::vector<double> ratios;
-  double over_alone = 1;  // the median: of requests over alone
-  int64_t samples = 0;
-};
-
-std::map<Op, Seen> seen_by(const CostModel& model) {
-  std::map<Op, Seen> by_op;
+// Each window's ratios over its median, which the cost model's mean has in it already; and over what of that median may be
+// contention, at most `factor`, which the simulation adds where tasks overlap.
+void add_jitter(const CostModel& model, double factor, DeviceDynamics& out) {
   for (LearnedWindow window : model.learned()) {
-    Seen& seen = by_op[LearnedRatios::op_of(window.kind % kApart)];
-    // The first of a window stand in for what was not seen.
-    const auto stand_ins = static_cast<int64_t>(window.ratios.size()) - window.samples;
     std::vector<double> all = window.ratios;
     const double median = median_of(all);
-    if (stand_ins > 0) window.ratios.erase(window.ratios.begin(), window.ratios.begin() + stand_ins);
     if (median <= 0) continue;
-    for (const double ratio : window.ratios) seen.ratios.push_back(ratio / median);
-    if (window.samples > seen.samples) seen.over_alone = median;
-    seen.samples = std::max(seen.samples, window.samples);
-  }
-  return by_op;
-}
-
-// The share of a task's contention that its cost model's mean has in it, as a factor.
-double counted(double over_alone, double factor) { return std::clamp(over_alone, 1.0, factor); }
-
-bool of_layer(Op op) { return op == Op::kLayer || op == Op::kAttentionPart || op == Op::kFfnPart; }
-
-void add_jitter(const CostModel& model, double factor, bool layers_only, DeviceDynamics& out) {
-  for (auto& [op, seen] : seen_by(model)) {
-    const double base = layers_only && !of_layer(op) ? 1 : counted(seen.over_alone, factor);
-    for (double& ratio : seen.ratios) ratio /= base;
-    out.jitter[static_cast<size_t>(op)] = quantiles_of(seen.ratios, static_cast<double>(kPpm));
+    // The first of a window stand in for what was not seen.
+    const auto stand_ins = static_cast<int64_t>(window.ratios.size()) - window.samples;
+    if (stand_ins > 0) window.ratios.erase(window.ratios.begin(), window.ratios.begin() + stand_ins);
+    const double counted = std::clamp(median, 1.0, std::clamp(factor, 1.0, kMostContention));
+    for (double& ratio : window.ratios) ratio /= median * counted;
+    if (!window.ratios.empty())
+      out.jitter_by_kind[window.kind % kApart] = quantiles_of(window.ratios, static_cast<double>(kPpm));
   }
 }
-
-int64_t ppm(double factor) { return static_cast<int64_t>(factor * static_cast<double>(kPpm) + 0.5); }
 
 // Of requests of any policy; of those that were not the first where none was.
 RequestJitter jitter_of(const std::vector<RequestWindow>& windows, bool first) {
   const RequestWindow* best = nullptr;
   for (const RequestWindow& window : windows)
-    if (window.kind.policy.empty() && !window.middle.empty() && (best == nullptr || window.kind.first == first))
+    if (window.kind.policy.empty() && !window.setup_ns.empty() && (best == nullptr || window.kind.first == first))
       best = &window;
   if (best == nullptr) return {};
-  return {quantiles_of(best->middle, static_cast<double>(kPpm)), quantiles_of(best->setup_ns, 1)};
+  return {{}, quantiles_of(best->setup_ns, 1)};  // how requests differ is in the jitter of their tasks, which have one luck
+}
+
+// As requests showed it; where that was not measured, as loops of loads and layers did.
+Overlap overlap_of(const CalibratedDevice& device) {
+  if (device.overlap) return *device.overlap;
+  Overlap o;
+  if (device.contention) {
+    o.load_exact = o.load_coded = device.contention->load;
+    o.layer_exact = device.contention->compute;
+    o.layer_coded = device.contention->decode;
+  }
+  return o;
 }
 
 }  // namespace
@@ -73,23 +63,20 @@ Dynamics calibrated_dynamics(const Machine& machine, const Calibration& calibrat
   const std::optional<DeviceId> disk = machine.platform.first(DeviceKind::kStorage);
   double load = 1;  // the worst that computing does to loads
   for (size_t d = 0; d < std::min(devices.size(), calibration.devices.size()); ++d) {
-    const std::optional<Contention>& found = calibration.devices[d].contention;
+    if (!computes(devices[d].kind)) continue;
     const auto id = static_cast<DeviceId>(d);
-    double factor = 1;
-    if (found && disk) {
-      const double plain = fair_factor(found->compute), coded = fair_factor(found->decode), read = fair_factor(found->load);
-      out.contention.push_back({id, *disk, ppm(plain), ppm(coded)});
-      out.contention.push_back({*disk, id, ppm(read), ppm(read)});
-      factor = std::max(plain, coded);
-      load = std::max(load, read);
+    const Overlap o = overlap_of(calibration.devices[d]);
+    if (disk) {
+      out.contention.push_back({id, *disk, ppm(o.layer_exact), ppm(o.layer_coded)});
+      out.contention.push_back({*disk, id, ppm(o.load_exact), ppm(o.load_coded), true});
     }
-    if (const CostModel* model = machine.costs->model(id); model != nullptr && computes(devices[d].kind))
-      add_jitter(*model, factor, true, out.devices[d]);
+    load = std::max({load, o.load_exact, o.load_coded});
+    if (const CostModel* model = machine.costs->model(id))
+      add_jitter(*model, std::max(o.layer_exact, o.layer_coded), out.devices[d]);
   }
   for (size_t d = 0; d < devices.size(); ++d)
-    if (const CostModel* model = machine.costs->model(static_cast<DeviceId>(d));
-        model != nullptr && !computes(devices[d].kind))
-      add_jitter(*model, devices[d].kind == DeviceKind::kStorage ? load : 1, false, out.devices[d]);
+    if (const CostModel* model = machine.costs->model(static_cast<DeviceId>(d)); model && !computes(devices[d].kind))
+      add_jitter(*model, devices[d].kind == DeviceKind::kStorage ? load : 1, out.devices[d]);
   const std::vector<RequestWindow> windows = machine.costs->requests().save();
   out.first = jitter_of(windows, true);
   out.later = jitter_of(windows, false);

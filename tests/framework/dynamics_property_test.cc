@@ -41,7 +41,7 @@ class FineSteps {
  private:
   struct Lane {
     size_t next = 0;
-    bool running = false;
+    bool running = false, begun = false;
     Wide left = 0;
   };
   const Task& head(size_t d) const { return graph_.task(graph_.lane(static_cast<DeviceId>(d))[lanes_[d].next]); }
@@ -56,7 +56,7 @@ class FineSteps {
         if (end_[before] < 0 && std::find(after.begin(), after.end(), head(d).id) != after.end()) ready = false;
       }
       if (!ready) continue;
-      lanes_[d].running = any = true;
+      lanes_[d].running = lanes_[d].begun = any = true;
       lanes_[d].left = static_cast<Wide>(head(d).planned.ns) * kPpm;
     }
     return any;
@@ -129,7 +129,8 @@ class FineSteps {
     if (!description.frequency.levels.empty()) speed = part(speed, description.frequency.levels[devices_[d].level].speed);
     if (devices_[d].throttled) speed = part(speed, description.thermal.slowed);
     for (const ContentionFactor& c : dynamics_.contention)
-      if (c.slowed == d && lanes_[c.beside].running) speed = static_cast<int64_t>(static_cast<Wide>(speed) * kPpm / c.plain);
+      if (c.slowed == d && (lanes_[c.beside].running || (c.lasting && lanes_[c.beside].begun)))
+        speed = static_cast<int64_t>(static_cast<Wide>(speed) * kPpm / c.plain);
     return std::max<int64_t>(speed, 1);
   }
 
@@ -216,7 +217,7 @@ Dynamics random_dynamics(std::mt19937_64& random, size_t devices) {
     const auto slowed = static_cast<DeviceId>(below(devices));
     const auto beside = static_cast<DeviceId>((slowed + 1 + below(devices - 1)) % devices);
     const int64_t factor = 800'000 + below(2'000'000);
-    d.contention.push_back({slowed, beside, factor, factor});
+    d.contention.push_back({slowed, beside, factor, factor, below(2) == 0});
   }
   return d;
 }
