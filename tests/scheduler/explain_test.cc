@@ -201,6 +201,7 @@ bool keeps_budgets(Verdict verdict) {
 }
 
 TEST(Explain, TheVerdictsOnEveryAlternativeAreThePlannersOwn) {
+  testing::register_all();
   int taken = 0, refused = 0, better = 0;
   for (const uint64_t seed : {1, 2})
     for (const auto& entry : policies().entries()) {
