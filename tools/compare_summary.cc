@@ -32,29 +32,39 @@ struct Mean {
   Json json() const { return n == 0 ? Json(nullptr) : Json(sum / static_cast<double>(n)); }
 };
 
-// How good a plan is said to be, higher is better: predicted accuracy; for models without a profile, loss.
-std::optional<double> worth(const Json& row) {
-  if (const auto accuracy = number(row, "accuracy_predicted")) return accuracy;
-  if (const auto loss = number(row, "loss_predicted")) return -*loss;
-  return std::nullopt;
+// How good a plan is said to be, higher is better.
+enum class Measure { kAccuracy, kLoss };
+
+std::optional<double> worth(const Json& row, Measure by) {
+  if (by == Measure::kAccuracy) return number(row, "accuracy_predicted");
+  const auto loss = number(row, "loss_predicted");
+  return loss ? std::optional(-*loss) : std::nullopt;
 }
 
 // The reference's own plan, as it stood beside a row's bound.
-std::optional<double> worth_of_reference(const Json& row) {
-  if (const auto bound = number(row, "bound"), gap = number(row, "gap"); bound && gap) return *bound - *gap / 100;
-  if (number(row, "accuracy_predicted")) return std::nullopt;
-  if (const auto bound = number(row, "loss_bound"), gap = number(row, "loss_gap"); bound && gap) return -*bound - *gap;
-  return std::nullopt;
+std::optional<double> worth_of_reference(const Json& row, Measure by) {
+  const bool accuracy = by == Measure::kAccuracy;
+  const auto bound = number(row, accuracy ? "bound" : "loss_bound"), gap = number(row, accuracy ? "gap" : "loss_gap");
+  if (!bound || !gap) return std::nullopt;
+  return accuracy ? *bound - *gap / 100 : -*bound - *gap;
 }
+
+// Above the baseline, of one contender and of the reference, over the groups where all three answer.
+struct Way {
+  double gained = 0, possible = 0;
+  int64_t groups = 0;
+  Json json() const { return groups > 0 && possible > 1e-9 ? Json(gained / possible) : Json(nullptr); }
+};
 
 // What one contender's rows of one place add up to.
 struct Sum {
   int64_t rows = 0, feasible = 0, errors = 0, best = 0, requests = 0, misses = 0;
   Mean predicted, accuracy, regret, loss, loss_regret, latency, io, peak;
   std::vector<double> plan_us;
-  // Above the baseline, of this one and of the reference, over the groups where all three answer.
-  double gained = 0, possible = 0;
-  int64_t compared = 0;
+  Way accuracy_way, loss_way;
+  // Points and nats do not add up: where a model has no profile, all is told in nats.
+  bool in_accuracy() const { return accuracy_way.groups == loss_way.groups; }
+  const Way& way() const { return in_accuracy() ? accuracy_way : loss_way; }
 
   void add(const Json& row) {
     ++rows;
@@ -84,8 +94,9 @@ struct Sum {
             {"regret", regret.json()},
             {"loss_predicted", loss.json()},
             {"loss_regret", loss_regret.json()},
-            {"gap_closed", compared > 0 && possible > 1e-9 ? Json(gained / possible) : Json(nullptr)},
-            {"gap_groups", compared},
+            {"gap_closed", way().json()},
+            {"gap_groups", way().groups},
+            {"gap_in", in_accuracy() ? "accuracy" : "loss"},
             {"requests", requests},
             {"misses", misses},
             {"miss_rate", requests > 0 ? Json(static_cast<double>(misses) / static_cast<double>(requests)) : Json(nullptr)},
@@ -110,29 +121,44 @@ struct Sums {
 
 Place place_of(const Json& row) { return {row["platform"].dump(), row["model"].dump(), row["workload"].dump()}; }
 
-// One group: who is best, and how much of the way from the baseline to the reference each one goes.
-void judge(const Experiment& experiment, const std::vector<const Json*>& group, Sums& sums) {
+// One group, by one measure: who is best, and how far each goes of the way from the baseline to the reference.
+struct Verdict {
   std::optional<double> best, baseline, reference;
+};
+
+Verdict verdict(const Experiment& experiment, const std::vector<const Json*>& group, Measure by) {
+  Verdict out;
   for (const Json* row : group) {
-    const auto value = worth(*row);
+    const auto value = worth(*row, by);
     if (!value) continue;
-    best = std::max(best.value_or(*value), *value);
-    if ((*row)["label"] == experiment.baseline) baseline = value;
-    const auto proven = (*row)["policy"] == experiment.reference ? value : worth_of_reference(*row);
-    if (proven) reference = std::max(reference.value_or(*proven), *proven);
+    out.best = std::max(out.best.value_or(*value), *value);
+    if ((*row)["label"] == experiment.baseline) out.baseline = value;
+    const auto proven = (*row)["policy"] == experiment.reference ? value : worth_of_reference(*row, by);
+    if (proven) out.reference = std::max(out.reference.value_or(*proven), *proven);
   }
-  for (const Json* row : group) {
-    const auto value = worth(*row);
-    if (!value) continue;
+  return out;
+}
+
+void add_way(const Verdict& verdict, std::optional<double> value, Way& way) {
+  if (!value || !verdict.baseline || !verdict.reference) return;
+  way.gained += *value - *verdict.baseline;
+  way.possible += *verdict.reference - *verdict.baseline;
+  ++way.groups;
+}
+
+void judge(const Experiment& experiment, const std::vector<const Json*>& group, Sums& sums) {
+  const Verdict by_accuracy = verdict(experiment, group, Measure::kAccuracy);
+  const Verdict by_loss = verdict(experiment, group, Measure::kLoss);
+  const Measure shown = by_accuracy.best ? Measure::kAccuracy : Measure::kLoss;
+  const std::optional<double> best = by_accuracy.best ? by_accuracy.best : by_loss.best;
+  for (const Json* row : group)
     for (const Place& place : {place_of(*row), Place{}}) {
       Sum& sum = sums.at(place, (*row)["label"].get<std::string>());
-      sum.best += *value == *best;
-      if (!baseline || !reference) continue;
-      sum.gained += *value - *baseline;
-      sum.possible += *reference - *baseline;
-      ++sum.compared;
+      const auto value = worth(*row, shown);
+      sum.best += value && *value == *best;
+      add_way(by_accuracy, worth(*row, Measure::kAccuracy), sum.accuracy_way);
+      add_way(by_loss, worth(*row, Measure::kLoss), sum.loss_way);
     }
-  }
 }
 
 // What the scores of two contenders say of each other.
