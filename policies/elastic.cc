@@ -8,8 +8,8 @@
 //            3. raise all prices together until the exact clock (memory counted) says that it fits
 //            4. exchange shards and widths, one for another, while the loss falls (parts/exchange)
 //            5. the replay decides; what it refuses is not taken
-// In flight: when loads come slower or faster than planned, or a budget changes, what has not been loaded is lowered or
-//            raised by the same gain for each ns (parts/replan)
+// In flight: when loads or computes come slower or faster than planned, or a budget changes, what is left is planned anew by
+//            loss for each ns of lateness, and the next layer is lowered, narrowed or raised accordingly (parts/replan)
 // Reference: systems.md 6.4 lists the ideas; relaxation: Fisher, Management Science 27(1), 1981.
 // Cost:      O(depths * rounds * L * M * (bitwidths + log M)), sti's, and two to five replays.
 // Knobs:     all on | off, default on, to see what each idea adds: slack (IO runs ahead by all that compute leaves of the

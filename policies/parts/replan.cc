@@ -1,4 +1,4 @@
-// Bisects edits by the editor's forecast.
+// Holds what the paths choose against the editor's forecast, and bisects raises by it.
 #include "policies/parts/replan.h"
 
 #include <algorithm>
@@ -9,10 +9,10 @@ namespace tessera {
 namespace {
 
 constexpr int64_t kOne = 1'000'000;      // of a pace
-constexpr int64_t kWorst = 2'000'000;    // loads at half the bandwidth: what a request should survive
+constexpr int64_t kWorst = 2'000'000;    // the next loads at half the bandwidth: what a request should survive
 constexpr int64_t kCareful = 1'050'000;  // raises assume loads this much slower than seen
 constexpr int64_t kNoise = 100;          // a pace within 1/100 is as planned: a machine that shows no swing needs no guard
-constexpr int64_t kLeastGain = 50;       // raise only where 1/50 of the deadline is left
+constexpr int64_t kSpare = 50;           // aim 1/50 of the deadline early; raise only where that is left
 constexpr double kForgets = 0.5;         // of what was seen, with each load
 
 int64_t scaled(double pace) { return std::clamp<int64_t>(static_cast<int64_t>(pace * kOne), kOne / 16, kOne * 16); }
@@ -31,6 +31,8 @@ void set(std::vector<ShardEdit>& edits, const ShardEdit& edit) {
 
 void Reviser::learn(const Event& event, const PlanEditor& editor) {
   const Task& task = editor.graph().task(event.task);
+  ended_.resize(editor.graph().size());
+  ended_[event.task] = true;
   if (event.expected.ns <= 0) return;
   const double ratio = static_cast<double>((event.now - event.started).ns) / static_cast<double>(event.expected.ns);
   if (task.kind == TaskKind::kCompute) computes_ += kForgets * (ratio - computes_);
@@ -47,19 +49,24 @@ void Reviser::on_event(const Event& event, PlanEditor& editor) {
   if (event.kind == Event::Kind::kTaskEnded) {
     learn(event, editor);
     if (!is_shard_load(editor.graph().task(event.task))) return;
+  } else {
+    swings_ = true;
+    if (event.kind == Event::Kind::kDeviceLost) ended_.clear();
   }
   // What was seen over the whole request steadies what was seen last.
   const Pace whole = editor.pace();
   const Pace pace{(scaled(loads_) + whole.loads) / 2, (scaled(computes_) + whole.computes) / 2};
   swings_ = swings_ || std::abs(pace.loads - kOne) >= kOne / kNoise || std::abs(pace.computes - kOne) >= kOne / kNoise;
   if (!swings_ && event.kind == Event::Kind::kTaskEnded) return;
-  RevisionSearch(editor, event.budgets, pace).make();
+  RevisionSearch(editor, event, ended_, pace).make();
 }
 
-RevisionSearch::RevisionSearch(PlanEditor& editor, const Budgets& budgets, const Pace& pace)
+RevisionSearch::RevisionSearch(PlanEditor& editor, const Event& event, const std::vector<bool>& ended, const Pace& pace)
     : editor_(editor),
       view_(editor.view()),
-      budgets_(budgets),
+      budgets_(event.budgets),
+      now_(event.now),
+      ended_(ended),
       pace_(pace),
       plan_(editor.plan()),
       pending_(editor.pending()) {}
@@ -69,41 +76,17 @@ bool RevisionSearch::fits(const Edits& edits, const Pace& pace) const {
   return forecast.ok() && forecast->end <= budgets_.latency && forecast->peak <= budgets_.memory;
 }
 
-// Whether the deadline can still be kept after the next load, however slow (within kWorst), by lowering all that follows.
-bool RevisionSearch::recovers(const Edits& edits) const {
-  if (!can_recover_) return true;
-  Edits worst = floor_after_first();
-  const PendingLoad& next = pending_.front();
-  for (const ShardEdit& edit : edits)
-    if (edit.shard.layer == next.layer && (next.slices >> edit.shard.slice & 1) != 0) set(worst, edit);
-  const Pace pace{std::max(kWorst, pace_.loads), pace_.computes};
-  const Result<Forecast> forecast = editor_.forecast(worst, 0.5, pace);
-  return forecast.ok() && forecast->end <= budgets_.latency;
-}
-
-RevisionSearch::Edits RevisionSearch::floor_after_first() const {
-  Edits out;
-  if (view_.bits) return out;
-  const Bits lowest = view_.shape.bitwidths.front();
-  for (size_t i = 1; i < pending_.size(); ++i)
-    for (SliceMask rest = pending_[i].slices; rest != 0; rest &= rest - 1)
-      out.push_back({{pending_[i].layer, static_cast<int16_t>(std::countr_zero(rest))}, lowest});
-  return out;
-}
-
 void RevisionSearch::make() {
-  if (pending_.empty() || budgets_.latency == kForever) return;
-  Edits least = floor_after_first();
-  if (!view_.bits)
-    for (SliceMask rest = pending_.front().slices; rest != 0; rest &= rest - 1)
-      least.push_back(
-          {{pending_.front().layer, static_cast<int16_t>(std::countr_zero(rest))}, view_.shape.bitwidths.front()});
-  // Where not even the lowest bits would survive the worst, its guard would only waste bits.
-  can_recover_ = recovers(least);
-  if (holds({}))
-    raise();
-  else
-    lower();
+  if (pending_.empty()) return;
+  spare_memory();
+  if (budgets_.latency == kForever) return;
+  const Result<Forecast> now = editor_.forecast({}, plan_.quantile, pace_);
+  if (!now.ok()) return;
+  RestPaths paths(editor_, now_, ended_, pace_, std::min(std::max(kWorst, pace_.loads), pace_.loads * kWorst / kOne));
+  // What the paths do not see: memory that is waited for, the exit head, transfers.
+  const double unseen = static_cast<double>(now->end.ns) - paths.latest();
+  const double target = static_cast<double>(budgets_.latency.ns - budgets_.latency.ns / kSpare) - unseen;
+  if (!lower(paths, target) && fits({}, pace_)) raise(paths, target);
 }
 
 // Each rung down (or up) of each pending shard; the least loss for each byte that is saved (the most for each more) first.
@@ -142,78 +125,67 @@ RevisionSearch::Edits RevisionSearch::first(const std::vector<Step>& steps, size
   return out;
 }
 
-void RevisionSearch::lower() {
-  const std::vector<Step> all = steps(false);
-  size_t low = 0, high = all.size();  // too few, enough
-  Edits edits = first(all, high);
-  if (holds(edits)) {
-    while (high - low > 1) {
-      const size_t middle = low + (high - low) / 2;
-      (holds(first(all, middle)) ? high : low) = middle;
-    }
-    edits = first(all, high);
-    spare_layers(edits);
-  } else {
-    // Lower than the lowest: fewer slices, as few steps as suffice, or all there are.
-    constexpr int kMostSteps = kMaxSlices;
-    int narrower = 0;
-    while (narrower < kMostSteps && !fits(edits, pace_)) {
-      Edits next = narrowed(edits, ++narrower);
-      if (next.size() == edits.size() && std::equal(next.begin(), next.end(), edits.begin(),
-                                                    [](auto& a, auto& b) { return a.shard == b.shard && a.bits == b.bits; }))
-        break;
-      edits = std::move(next);
-    }
+// Less memory binds all that is left, not the next layer only: bits of least loss for each byte first.
+void RevisionSearch::spare_memory() {
+  const auto granted = [&](const Edits& edits) {
+    const Result<Forecast> forecast = editor_.forecast(edits, plan_.quantile, pace_);
+    return forecast.ok() && forecast->peak <= budgets_.memory;
+  };
+  if (granted({})) return;
+  std::vector<Step> all = steps(false);
+  std::vector<Step> sound = all;
+  std::erase_if(sound, [&](const Step& s) { return worse_than_absent(view_, plan_, s.edit.shard, s.edit.bits); });
+  if (granted(first(sound, sound.size()))) all = std::move(sound);
+  size_t low = 0, high = all.size();  // too few, enough (or all there are)
+  while (high - low > 1) {
+    const size_t middle = low + (high - low) / 2;
+    (granted(first(all, middle)) ? high : low) = middle;
   }
-  commit(edits, "loads are slower than planned, or the budget shrank");
+  commit(first(all, high), "the memory budget shrank");
 }
 
-// What was lowered after the stage that binds need not have been: layer by layer, the last first.
-void RevisionSearch::spare_layers(Edits& edits) const {
-  for (size_t i = pending_.size(); i-- > 0 && edits.size() > 1;) {
-    Edits without = edits;
-    std::erase_if(without, [&](const ShardEdit& e) { return e.shard.layer == pending_[i].layer; });
-    if (without.size() < edits.size() && holds(without)) edits = std::move(without);
+// The forecast has the last word: where it is later than the paths said, they aim earlier.
+RevisionSearch::Found RevisionSearch::search(RestPaths& paths, double target, bool drops) const {
+  constexpr int kRounds = 4;
+  Found out;
+  for (int round = 0; round < kRounds; ++round) {
+    const bool met = paths.meet(target, drops);
+    const Edits edits = paths.edits();
+    const Result<Forecast> then = editor_.forecast(edits, plan_.quantile, pace_);
+    out.next = paths.edits_of(paths.next());
+    out.legal = then.ok();
+    if (!out.legal) return out;
+    out.loss = then->loss;
+    out.in_time = then->end <= budgets_.latency && then->peak <= budgets_.memory;
+    if (out.in_time || !met) return out;
+    target -= static_cast<double>(std::max<int64_t>((then->end - budgets_.latency).ns, kOne / 1000));
   }
+  return out;
 }
 
-// One layer to its next legal width: the `step`-th from the end that all lies in pending loads.
-RevisionSearch::Edits RevisionSearch::narrowed(Edits edits, int step) const {
-  if (view_.width) return edits;
-  std::vector<SliceMask> loose(static_cast<size_t>(plan_.depth), 0);
-  for (const PendingLoad& load : pending_) loose[load.layer] |= load.slices;
-  const int depth = plan_.depth;
-  for (int i = 0; i < depth; ++i) {
-    const int l = depth - 1 - (step - 1 + i) % depth;
-    SliceMask set_now = plan_.slice_set(l);
-    for (const ShardEdit& edit : edits)
-      if (edit.shard.layer == l && edit.bits == kAbsent) set_now &= ~(SliceMask{1} << edit.shard.slice);
-    const int width = slice_count(set_now);
-    const auto& widths = view_.shape.widths;
-    const auto wider = std::lower_bound(widths.begin(), widths.end(), width);
-    if (wider == widths.begin()) continue;
-    SliceMask dropped = 0;
-    for (int drop = width - *(wider - 1); drop > 0 && set_now != 0; --drop) {
-      const int last = std::bit_width(set_now) - 1;
-      dropped |= SliceMask{1} << last;
-      set_now &= ~(SliceMask{1} << last);
-    }
-    if ((dropped & ~loose[l]) != 0) continue;
-    for (; dropped != 0; dropped &= dropped - 1)
-      set(edits, {{static_cast<int16_t>(l), static_cast<int16_t>(std::countr_zero(dropped))}, kAbsent});
-    return edits;
+// What is left out cannot come back: only where bits alone are late, or lose more.
+bool RevisionSearch::lower(RestPaths& paths, double target) {
+  Found found = search(paths, target, false);
+  if (!found.next.empty() || !found.in_time) {
+    Found dropped = search(paths, target, true);
+    if (dropped.legal && (!found.in_time || (dropped.in_time && dropped.loss < found.loss))) found = std::move(dropped);
   }
+  return commit(found.next, "the rest would be late");
+}
+
+RevisionSearch::Edits RevisionSearch::of_next_layer(Edits edits) const {
+  std::erase_if(edits, [&](const ShardEdit& edit) { return edit.shard.layer != pending_.front().layer; });
   return edits;
 }
 
-void RevisionSearch::raise() {
+void RevisionSearch::raise(const RestPaths& paths, double target) {
   const Pace careful{pace_.loads * kCareful / kOne, pace_.computes};
   const Result<Forecast> now = editor_.forecast({}, plan_.quantile, careful);
-  if (!now.ok() || (budgets_.latency - now->end).ns * kLeastGain < budgets_.latency.ns) return;
+  if (!now.ok() || (budgets_.latency - now->end).ns * kSpare < budgets_.latency.ns) return;
   const std::vector<Step> all = steps(true);
   const auto good = [&](size_t count) {
     const Edits edits = first(all, count);
-    return fits(edits, careful) && recovers(edits);
+    return fits(edits, careful) && paths.survives(edits, target);
   };
   size_t low = 0, high = all.size() + 1;  // fits, does not
   while (high - low > 1) {
@@ -221,7 +193,7 @@ void RevisionSearch::raise() {
     (good(middle) ? low : high) = middle;
   }
   for (; low > 0; low /= 2)
-    if (commit(first(all, low), "loads are faster than planned, or the budget grew")) return;
+    if (commit(of_next_layer(first(all, low)), "time is left")) return;
 }
 
 bool RevisionSearch::commit(const Edits& edits, const char* why) {
