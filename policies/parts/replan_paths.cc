@@ -32,7 +32,7 @@ RestPaths::RestPaths(const PlanEditor& editor, Duration now, const std::vector<b
       worst_pace_(static_cast<double>(std::max(worst_loads, pace.loads)) / kOne),
       layers_(plan_.depth) {
   collect(now, ended);
-  for (int l = 0; l < plan_.depth; ++l) add_ways(l);
+  for (int l = 0; l < plan_.depth; ++l) add_quickest(l);
 }
 
 // Computes in layers that have not begun, loads that can still be changed, and when the lanes are free of what has begun.
@@ -92,14 +92,36 @@ std::vector<int> RestPaths::droppable(int layer) const {
   return out;
 }
 
-void RestPaths::add_ways(int layer) {
+// The layer as it stands, and what its quickest way would take: the narrowest, at some bits.
+void RestPaths::add_quickest(int layer) {
   Layer& at = layers_[layer];
   const auto row_at = plan_.bits.begin() + static_cast<ptrdiff_t>(layer) * plan_.slices;
-  const std::vector<Bits> now(row_at, row_at + plan_.slices);
-  at.ways.push_back(way_of(layer, now));
+  at.ways.push_back(way_of(layer, {row_at, row_at + plan_.slices}));
+  if (at.loose != 0) {
+    const int present = slice_count(plan_.slice_set(layer));
+    int most = std::min(static_cast<int>(droppable(layer).size()), present - 1);
+    while (most > 0 && (view_.width || !view_.shape.legal_width(present - most))) --most;
+    add_ways(layer, most, most);
+  }
+  const auto quickest = std::min_element(at.ways.begin(), at.ways.end(),
+                                         [](const Way& a, const Way& b) { return a.io + a.compute < b.io + b.compute; });
+  at.quickest_io = quickest->io, at.quickest_compute = quickest->compute;
+  at.ways.resize(1);
+}
+
+void RestPaths::add_ways() {
+  if (complete_) return;
+  complete_ = true;
+  for (int l = 0; l < plan_.depth; ++l)
+    if (layers_[l].loose != 0) add_ways(l, 0, slice_count(plan_.slice_set(l)) - 1);
+}
+
+void RestPaths::add_ways(int layer, int from_dropped, int to_dropped) {
+  Layer& at = layers_[layer];
+  const std::vector<Bits> now = at.ways.front().row;
   const std::vector<int> order = droppable(layer);
   const int present = slice_count(plan_.slice_set(layer));
-  for (int drop = 0; at.loose != 0 && drop <= static_cast<int>(order.size()) && drop < present; ++drop) {
+  for (int drop = from_dropped; drop <= std::min(static_cast<int>(order.size()), to_dropped); ++drop) {
     if (drop > 0 && (view_.width || !view_.shape.legal_width(present - drop))) continue;
     std::vector<Bits> row = now;
     for (int i = 0; i < drop; ++i) row[order[i]] = kAbsent;
@@ -113,10 +135,6 @@ void RestPaths::add_ways(int layer) {
       if (lower != row) at.ways.push_back(way_of(layer, std::move(lower)));
     }
   }
-  at.quickest_io = at.ways.front().io, at.quickest_compute = at.ways.front().compute;
-  double best = at.quickest_io + at.quickest_compute;
-  for (const Way& way : at.ways)
-    if (way.io + way.compute < best) best = way.io + way.compute, at.quickest_io = way.io, at.quickest_compute = way.compute;
 }
 
 RestPaths::Way RestPaths::way_of(int layer, std::vector<Bits> row) const {
@@ -231,8 +249,10 @@ bool RestPaths::survives(const std::vector<ShardEdit>& edits, double target) con
 bool RestPaths::meet(double target, bool drops) {
   for (Layer& layer : layers_) layer.chosen = 0;
   const bool guarded = can_survive(target);
-  while (over(target, guarded, -1, {}) > 0)
+  while (over(target, guarded, -1, {}) > 0) {
+    add_ways();
     if (!improve(target, guarded, drops)) return false;
+  }
   return true;
 }
 

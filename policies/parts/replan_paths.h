@@ -49,7 +49,9 @@ class RestPaths {
     double quickest_io = 0, quickest_compute = 0;
   };
   void collect(Duration now, std::vector<bool> begun);
-  void add_ways(int layer);
+  void add_quickest(int layer);
+  void add_ways();  // all; once, and only where something is late
+  void add_ways(int layer, int from_dropped, int to_dropped);
   Way way_of(int layer, std::vector<Bits> row) const;
   bool can_survive(double target) const;
   Bits lowered(ShardId id, Bits to) const;
@@ -64,6 +66,7 @@ class RestPaths {
   std::vector<Layer> layers_;  // [depth]
   double io_free_ = 0, compute_free_ = 0;
   int next_ = 0;
+  bool complete_ = false;  // all ways are there
 };
 
 }  // namespace tessera
