@@ -100,7 +100,7 @@ Status copy_plans(const std::string& from, const std::string& to) {
   std::error_code failed;
   for (const auto& entry : fs::directory_iterator(from + "/plans", failed)) {
     const fs::path copy = fs::path(to) / "plans" / entry.path().filename();
-    if (fs::exists(copy)) continue;
+    if (copy.extension() != ".json" || fs::exists(copy)) continue;  // a killed process may leave half a one
     fs::copy_file(entry.path(), copy, failed);
     if (failed) return Error{ErrorCode::kData, copy.string() + ": cannot be written: " + failed.message()};
   }
