@@ -1,6 +1,6 @@
 // Measures what the executor costs per task, beside oneTBB's flow graph on the same graphs in the same run.
 //
-// Graphs (peers.md): (a) 100,000 independent tasks, (b) a chain of 100,000, (c) a random DAG of 20,000 tasks with 4
+// Graphs: (a) 100,000 independent tasks, (b) a chain of 100,000, (c) a random DAG of 20,000 tasks with 4
 // predecessors on average, each drawn from all earlier tasks. Empty tasks, 2 devices (null backend) against 2 threads,
 // medians of interleaved rounds: build + run, and the same graph run again. Freeing the graph is outside the time for both.
 // Usage: bench_executor [ROUNDS]. Ends with 1 where a task did not run exactly once after its predecessors, or where a node

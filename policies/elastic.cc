@@ -10,7 +10,7 @@
 //            5. the replay decides; what it refuses is not taken
 // In flight: when loads or computes come slower or faster than planned, or a budget changes, what is left is planned anew by
 //            loss for each ns of lateness, and the next layer is lowered, narrowed or raised accordingly (parts/replan)
-// Reference: systems.md 6.4 lists the ideas; relaxation: Fisher, Management Science 27(1), 1981.
+// Reference: relaxation: Fisher, Management Science 27(1), 1981.
 // Cost:      O(depths * rounds * L * M * (bitwidths + log M)), sti's, and two to five replays.
 // Knobs:     all on | off, default on, to see what each idea adds: slack (IO runs ahead by all that compute leaves of the
 //            target), joint (n, m and bits at once; off: sti's size), sets (any slices of a layer; off: the first), widths

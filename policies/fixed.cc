@@ -4,7 +4,7 @@
 // fit. Algorithm: 1. n x m at b bits as given; the deepest, the widest and the most bits where not
 //            2. loads in layer order; what is resident at those bits is not loaded
 //            3. the replay decides: in budgets, or infeasible with the nearest that would do
-// Reference: the prototype of STI takes n, m by hand in the same way (systems.md 1.1.6).
+// Reference: the prototype of STI takes n, m by hand in the same way.
 // Cost:      one replay; where infeasible, O(log memory) more.
 // Knobs:     none
 // Devices:   the first of the user's order that can.

@@ -6,7 +6,7 @@
 //            3. makes those that the exact clock of the pipeline allows, in that order, until none does
 //            4. the replay decides: where memory makes it late or too big, the last raises are undone, then another size
 //            drawn
-// Reference: the random baseline of systems.md 6.1; generator: Steele, Lea, Flood: splitmix64, OOPSLA 2014.
+// Reference: generator: Steele, Lea, Flood: splitmix64, OOPSLA 2014.
 // Cost:      O(nm * bitwidths * n), two replays where memory binds nothing, else O(log nm) a size, 8 sizes at most.
 // Knobs:     none; the seed is the request's (--seed)
 // Devices:   the first of the user's order that can.

@@ -130,7 +130,7 @@ TEST(Table, AddsDecodingToDecodedCostsAtTokenCountsThatHaveNone) {
   EXPECT_EQ(model->estimate(layer_key(8, 12, 2, true)).mean.ns, 80'000);
 }
 
-// STI's board: one token count, compute and 2 ms a shard of decompression (systems.md 1.1.5).
+// STI's board: one token count, compute and 2 ms a shard of decompression (configs/platforms/sti-board.toml).
 std::unique_ptr<CostModel> sti_board() {
   const int compute_ms[] = {35, 44, 52, 58, 65, 70, 75, 83, 87, 95};
   std::vector<CostPoint> points;

@@ -80,7 +80,7 @@ class FakeReplay final : public PlanReplay {
 
 PlanningView view_of(const World& world, const PlanReplay& replay);
 
-// BERT-base on the board of STI's prototype: its constants (docs: STI, section 5; systems.md 1.1.5).
+// BERT-base on the board of STI's prototype: its constants (STI, section 5; configs/platforms/sti-board.toml).
 World sti_board();
 // Any shape, board, budgets, profile and residency.
 World random_world(uint64_t seed);
