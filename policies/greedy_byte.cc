@@ -5,8 +5,7 @@
 //            2. every raise of every shard, by gain of loss for each further byte (or ns of IO), the best first
 //            3. make those that the exact clock of the pipeline allows; one that does not fit is left, and the rest go on
 //            4. the replay decides: where memory makes it late or too big, the last raises are undone
-// Reference: greedy knapsack: Dantzig, Discrete-Variable Extremum
-//            Problems, Operations Research 5(2), 1957.
+// Reference: greedy knapsack: Dantzig, Discrete-Variable Extremum Problems, Operations Research 5(2), 1957.
 // Cost:      O(nm * bitwidths * (log(nm) + n)), two replays where memory binds nothing, else O(log nm).
 // Knobs:     per (byte): byte | ns of the storage, which counts each load's call too
 // Devices:   the first of the user's order that can.
