@@ -8,8 +8,8 @@
 namespace tessera {
 
 // Jitter of tasks: the learned windows of ratios measured / predicted, by kind of task. Setup: the requests' windows of it.
-// Contention: each device that computes against storage, both ways, as requests showed it. What tasks of requests took longer
-// than alone is put down to contention as far as that explains it, and not counted twice.
+// Contention: each device that computes against storage, both ways, as requests showed it. What tasks of requests took
+// longer than alone is put down to contention as far as that explains it, and not counted twice.
 Dynamics calibrated_dynamics(const Machine& machine, const Calibration& calibration);
 
 // Gives a machine that runs in virtual time its simulation: the calibrated one, or, where it has one already (a described

@@ -31,7 +31,7 @@ struct MachineFlags {
   std::string platform;              // a described machine's file
   bool virtual_time = false;
   bool jitter = false;  // in virtual time: what calibration learned of this machine's jitter, setup and contention
-  int threads = 0;  // 0: all
+  int threads = 0;      // 0: all
   BytesPerSecond bandwidth{0};
   std::vector<std::pair<std::string, Bytes>> device_memory;  // from --memory gpu0=64MiB
   std::string calibration;  // a folder with this machine's figures, which are taken as they are; empty: the cache

@@ -19,8 +19,8 @@ namespace {
 using ::testing::HasSubstr;
 using ::testing::Not;
 
-const std::vector<std::string> kCommands = {"run",     "plan",      "eval",    "shard",    "verify",
-                                            "profile", "calibrate", "devices", "policies", "backends", "compare"};
+const std::vector<std::string> kCommands = {"run",       "plan",    "eval",     "shard",    "verify", "profile",
+                                            "calibrate", "devices", "policies", "backends", "compare"};
 
 TEST(Help, EveryCommandShowsAnExample) {
   for (const std::string& command : kCommands) {

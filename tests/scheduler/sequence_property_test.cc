@@ -55,9 +55,7 @@ void expect_sound(const SequenceReport& report, Bytes memory, int64_t requests) 
     EXPECT_EQ(served.latency, served.end - served.arrival);
     EXPECT_LE(served.peak, memory);
     EXPECT_LE(served.planned_for, served.budget);
-    if (served.start == served.arrival) {
-      EXPECT_EQ(served.planned_for, served.budget);
-    }
+    if (served.start == served.arrival) { EXPECT_EQ(served.planned_for, served.budget); }
     if (served.answered && !served.infeasible) {
       EXPECT_FALSE(served.missed) << "a plan that was feasible keeps its deadline where nothing disturbs it";
       EXPECT_LE(served.end - served.start, served.planned_for);
@@ -88,9 +86,7 @@ TEST(SequenceProperty, MemoryHoldsForAllModelsTogetherUnderEveryPolicy) {
     }
     EXPECT_GT(answered, 40) << policy;
     // `preload` holds whole models: they must have given way to each other.
-    if (policy == "preload") {
-      EXPECT_GT(evicted, 0);
-    }
+    if (policy == "preload") { EXPECT_GT(evicted, 0); }
   }
 }
 
