@@ -96,8 +96,8 @@ struct SharedBandwidth {
 struct ContentionFactor {
   DeviceId slowed = 0, beside = 0;
   int64_t plain = kPpm, coded = kPpm;
-  // Also while `beside` waits for its next task, from its first one of a run on: threads that spin, buffers that it gave
-  // back.
+  // Also while `beside` waits for its next task, from its first one of a run on (where it computes: its first layer), as
+  // threads spin for a while.
   bool lasting = false;
 };
 

@@ -20,6 +20,8 @@ constexpr uint64_t kOwnLuck = 8;
 
 int64_t share_of(int64_t value, int64_t ppm) { return static_cast<int64_t>(static_cast<Wide>(value) * ppm / kPpm); }
 
+bool is_layer(Op op) { return op == Op::kLayer || op == Op::kAttentionPart || op == Op::kFfnPart; }
+
 // The slices of a layer whose weights are decoded while it computes, of all; of a load, that come coded.
 struct Coding {
   int64_t coded = 0, slices = 1;
@@ -27,8 +29,7 @@ struct Coding {
 Coding coding_of(const Task& task) {
   const CostKey& key = task.cost;
   if (key.op == Op::kLoadShards) return {task.bits != 0 && task.bits != kExact ? 1 : 0, 1};
-  const bool layer = key.op == Op::kLayer || key.op == Op::kAttentionPart || key.op == Op::kFfnPart;
-  if (!layer || key.slices == 0 || key.decoded) return {};
+  if (!is_layer(key.op) || key.slices == 0 || key.decoded) return {};
   Coding out{0, key.slices};
   for (int level = 1; level < kBitsLevels; ++level)
     if (level_bits(level) != kExact) out.coded += key.bits[level];
@@ -39,7 +40,7 @@ Coding coding_of(const Task& task) {
 // What a lane is doing.
 struct Lane {
   bool running = false;
-  bool begun = false;  // has run a task in this run
+  bool begun = false;  // has run a task in this run; a device that computes: a layer
   Outcome outcome = Outcome::kRunning;
   Wide left = 0;      // ns x ppm
   int64_t speed = 1;  // ppm
@@ -108,7 +109,8 @@ class SimulatedMachine::State {
     speed.pass(now_, false);
     if (speed.lost()) return lost(device);
     Lane& lane = lanes_[device];
-    lane.running = lane.begun = true;
+    lane.running = true;
+    lane.begun = lane.begun || task.kind != TaskKind::kCompute || is_layer(task.cost.op);
     lane.outcome = Outcome::kRunning;
     const Quantiles& jitter = jitter_of(dynamics.devices[device], task.cost);
     const uint64_t own = hash_draw({dynamics.seed, kTaskDraw, moment_.request, moment_.attempt, task.id});
@@ -134,8 +136,9 @@ class SimulatedMachine::State {
   Outcome collect(DeviceId device) {
     const Outcome outcome = lanes_[device].outcome;
     if (outcome == Outcome::kRunning) return outcome;
-    lanes_[device] = {};
-    lanes_[device].begun = true;
+    Lane idle;
+    idle.begun = lanes_[device].begun;
+    lanes_[device] = idle;
     stale_ = true;
     return outcome;
   }

@@ -247,7 +247,7 @@ class Calibrator {
       alone.push_back(figures != nullptr ? calibration::make_model(store_.shape(), *figures, guesses_[id]) : nullptr);
     }
     for (const auto& [id, overlap] :
-         calibration::measure_overlap(machine_, store_, options_.policy, alone, {options_.budget.ns / 8}))
+         calibration::measure_overlap(machine_, store_, options_.policy, alone, {options_.budget.ns / 4}))
       if (DeviceFigures* figures = figures_of(id)) figures->overlap = overlap;
     changed_ = true;
   }

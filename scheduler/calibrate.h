@@ -35,11 +35,13 @@ struct Contention {
   int64_t samples = 0;
 };
 
-// The same as requests show it: of loads and layers that ran beside each other, over what they take alone. Page faults of
-// fresh buffers, caches and the scheduler's slices are in it. What simulations of this machine use (simulation.h).
+// The same as requests show it; what simulations of this machine use (simulation.h). Alone: of loads before the first layer,
+// and of layers after the last load, over what calibration measured: buffers are fresh, caches cold. The others: of loads
+// from the first layer on and of layers beside loads, over those alone; the scheduler's slices are in it.
 struct Overlap {
-  double load_exact = 1, load_coded = 1;    // loads of exact and of coded shards, beside computing
-  double layer_exact = 1, layer_coded = 1;  // layers of exact and of coded shards, beside loads
+  double load_alone = 1, layer_alone = 1;
+  double load_exact = 1, load_coded = 1;    // of exact and of coded shards
+  double layer_exact = 1, layer_coded = 1;  // likewise
   int64_t samples = 0;
 };
 

@@ -163,15 +163,14 @@ bool read_contention(const Json& j, Contention& c) {
 }
 
 Json overlap_json(const Overlap& o) {
-  return {{"load_exact", o.load_exact},
-          {"load_coded", o.load_coded},
-          {"layer_exact", o.layer_exact},
-          {"layer_coded", o.layer_coded},
+  return {{"load_alone", o.load_alone}, {"layer_alone", o.layer_alone}, {"load_exact", o.load_exact},
+          {"load_coded", o.load_coded}, {"layer_exact", o.layer_exact}, {"layer_coded", o.layer_coded},
           {"samples", o.samples}};
 }
 
 bool read_overlap(const Json& j, Overlap& o) {
-  return number(j, "load_exact", 1, 1e6, o.load_exact) && number(j, "load_coded", 1, 1e6, o.load_coded) &&
+  return number(j, "load_alone", 1e-6, 1e6, o.load_alone) && number(j, "layer_alone", 1e-6, 1e6, o.layer_alone) &&
+         number(j, "load_exact", 1, 1e6, o.load_exact) && number(j, "load_coded", 1, 1e6, o.load_coded) &&
          number(j, "layer_exact", 1, 1e6, o.layer_exact) && number(j, "layer_coded", 1, 1e6, o.layer_coded) &&
          whole(j, "samples", 0, INT64_MAX, o.samples);
 }

@@ -11,21 +11,22 @@ namespace tessera::calibration {
 namespace {
 
 constexpr int kTokens[] = {10, 24, 64};
-constexpr int kRounds = 4;           // the first pays for page faults
-constexpr double kOverlapped = 0.5;  // of a layer's time, beside a load
-constexpr double kWildest = 30;      // a task that took longer was interrupted by something else
-constexpr int kFewest = 4;
+constexpr int kWarmUp = 2, kRounds = 4;  // the first ones settle buffers, residents and the plan
+constexpr double kOverlapped = 0.5;      // of a layer's time, beside a load
+constexpr double kWildest = 30;          // a task that took longer was interrupted by something else
+constexpr int kFewest = 4;               // tasks
 
-// Of tasks that ran beside the other kind, what they took, and what they take alone. Sums, not medians: most tasks go on as
-// if alone, and some wait for a core for milliseconds, which is what makes pipelines longer.
+// Of tasks, what they took and what was measured of such. Sums, not medians: most tasks go on as if alone, and some wait for
+// a core for milliseconds, which is what makes pipelines longer.
 struct Sum {
-  double took = 0, alone = 0;  // seconds
+  double took = 0, measured = 0;  // seconds
   int tasks = 0;
-  double factor(double otherwise) const { return tasks < kFewest ? otherwise : std::max(1.0, took / alone); }
+  double ratio(double otherwise) const { return tasks < kFewest ? otherwise : took / measured; }
 };
-// [0] exact weights, [1] coded ones.
+// [0] exact weights beside the other kind, [1] coded ones, [2] alone.
+constexpr int kAlone = 2;
 struct Sums {
-  Sum loads[2], layers[2];
+  Sum loads[3], layers[3];
 };
 
 Duration overlap(const TaskTiming& a, const TaskTiming& b) {
@@ -40,9 +41,9 @@ bool coded(const Task& task) { return task.cost.bits[bits_level(kExact)] == 0 &&
 
 void collect(const Answer& answer, const AloneCosts& alone, std::map<DeviceId, Sums>& found) {
   const TaskGraph& graph = answer.executed->graph;
-  Duration begun = kForever;  // the first compute
+  Duration begun = kForever;  // the first layer
   for (const Task& task : graph.tasks())
-    if (task.kind == TaskKind::kCompute) begun = std::min(begun, answer.report.tasks[task.id].start);
+    if (is_layer(task)) begun = std::min(begun, answer.report.tasks[task.id].start);
   for (const Task& task : graph.tasks()) {
     if (!is_load(task) && !is_layer(task)) continue;
     const TaskTiming& timing = answer.report.tasks[task.id];
@@ -56,14 +57,14 @@ void collect(const Answer& answer, const AloneCosts& alone, std::map<DeviceId, S
     const Duration took = timing.end - timing.start;
     if (model == nullptr || took.ns <= 0 || most == beside.end()) continue;
     const Duration expected = model->estimate(task.cost).mean;
-    // A load is slowed from the first compute on, whether or not one runs: threads spin, buffers come back to be touched
-    // anew.
+    // A load is slowed from the first layer on, whether or not one runs: threads spin for a while.
     const bool beside_it = is_load(task) ? timing.start >= begun : most->second.seconds() >= kOverlapped * took.seconds();
-    if (!beside_it || expected.ns <= 0) continue;
+    const bool alone_there = is_load(task) ? timing.end <= begun : most->second == Duration{};
+    if (!(beside_it || alone_there) || expected.ns <= 0) continue;
     Sums& sums = found[is_load(task) ? most->first : task.cost.device];
-    Sum& sum = (is_load(task) ? sums.loads : sums.layers)[coded(task)];
+    Sum& sum = (is_load(task) ? sums.loads : sums.layers)[alone_there ? kAlone : coded(task)];
     sum.took += std::min(took.seconds(), kWildest * expected.seconds());
-    sum.alone += expected.seconds();
+    sum.measured += expected.seconds();
     ++sum.tasks;
   }
 }
@@ -89,13 +90,13 @@ std::map<DeviceId, Sums> run_requests(Machine& machine, const Store& store, cons
       options.policy = policy;
       options.bits = bits;
       const std::vector<int32_t> ids(static_cast<size_t>(std::min(tokens, shape.max_tokens)), 1);
-      for (int round = 0; round < kRounds; ++round) {
+      for (int round = 0; round < kWarmUp + kRounds; ++round) {
         const auto planned = (*session)->plan(options, static_cast<int>(ids.size()));
-        const Duration left = start + budget - WallClock::instance().now();
-        if (!planned.ok() || (*planned)->infeasible || (*planned)->plan.predicted.expected > left) return found;
+        const bool late = WallClock::instance().now() - start > budget;
+        if (late || !planned.ok() || (*planned)->infeasible || (*planned)->plan.predicted.expected > budget) return found;
         const auto answer = (*session)->run(options, ids, std::vector<int32_t>(ids.size(), 0));
         if (!answer.ok() || !answer->taken_over.empty()) return found;
-        if (round > 0) collect(*answer, alone, found);
+        if (round >= kWarmUp) collect(*answer, alone, found);
       }
     }
   return found;
@@ -116,9 +117,12 @@ std::map<DeviceId, Overlap> measure_overlap(Machine& machine, const Store& store
   }
   for (const auto& [device, sums] : run_requests(machine, store, policy, alone, budget)) {
     Overlap& o = out[device];
-    o.load_coded = sums.loads[1].factor(1), o.load_exact = sums.loads[0].factor(o.load_coded);
-    o.layer_coded = sums.layers[1].factor(1), o.layer_exact = sums.layers[0].factor(o.layer_coded);
-    for (const int i : {0, 1}) o.samples += sums.loads[i].tasks + sums.layers[i].tasks;
+    o.load_alone = sums.loads[kAlone].ratio(1), o.layer_alone = sums.layers[kAlone].ratio(1);
+    const auto beyond = [](const Sum& sum, double by) { return std::max(1.0, sum.ratio(by) / by); };
+    o.load_exact = beyond(sums.loads[0], o.load_alone), o.load_coded = beyond(sums.loads[1], o.load_alone);
+    o.layer_exact = beyond(sums.layers[0], o.layer_alone), o.layer_coded = beyond(sums.layers[1], o.layer_alone);
+    for (const Sum& sum : sums.loads) o.samples += sum.tasks;
+    for (const Sum& sum : sums.layers) o.samples += sum.tasks;
   }
   machine.costs->restore_requests(requests);
   for (size_t d = 0; d < alone.size(); ++d)

@@ -15,9 +15,10 @@ int64_t ppm(double factor) {
   return static_cast<int64_t>(std::clamp(factor, 1.0, kMostContention) * static_cast<double>(kPpm) + 0.5);
 }
 
-// Each window's ratios over its median, which the cost model's mean has in it already; and over what of that median may be
-// contention, at most `factor`, which the simulation adds where tasks overlap.
-void add_jitter(const CostModel& model, double factor, DeviceDynamics& out) {
+// Each window's ratios over its median, which the cost model's mean has in it already. That median is of tasks that ran
+// beside others and of tasks that did not: where it is more than such tasks take alone in requests (`alone`; else by at most
+// `factor`), the rest is contention, which the simulation adds where tasks overlap, and is taken out.
+void add_jitter(const CostModel& model, double alone, double factor, DeviceDynamics& out) {
   for (LearnedWindow window : model.learned()) {
     std::vector<double> all = window.ratios;
     const double median = median_of(all);
@@ -25,10 +26,14 @@ void add_jitter(const CostModel& model, double factor, DeviceDynamics& out) {
     // The first of a window stand in for what was not seen.
     const auto stand_ins = static_cast<int64_t>(window.ratios.size()) - window.samples;
     if (stand_ins > 0) window.ratios.erase(window.ratios.begin(), window.ratios.begin() + stand_ins);
-    const double counted = std::clamp(median, 1.0, std::clamp(factor, 1.0, kMostContention));
-    for (double& ratio : window.ratios) ratio /= median * counted;
-    if (!window.ratios.empty())
-      out.jitter_by_kind[window.kind % kApart] = quantiles_of(window.ratios, static_cast<double>(kPpm));
+    if (window.ratios.empty()) continue;
+    const int kind = window.kind % kApart;
+    const Op op = LearnedRatios::op_of(kind);
+    const bool known = alone > 0 && (op == Op::kLoadShards || op == Op::kLayer);
+    const double over =
+        known ? std::max(1.0, median / alone) : std::clamp(median, 1.0, std::clamp(factor, 1.0, kMostContention));
+    for (double& ratio : window.ratios) ratio /= median * over;
+    out.jitter_by_kind[kind] = quantiles_of(window.ratios, static_cast<double>(kPpm));
   }
 }
 
@@ -42,10 +47,11 @@ RequestJitter jitter_of(const std::vector<RequestWindow>& windows, bool first) {
   return {{}, quantiles_of(best->setup_ns, 1)};  // how requests differ is in the jitter of their tasks, which have one luck
 }
 
-// As requests showed it; where that was not measured, as loops of loads and layers did.
+// As requests showed it; where that was not measured, as loops of loads and layers did (alone: 0, unknown).
 Overlap overlap_of(const CalibratedDevice& device) {
   if (device.overlap) return *device.overlap;
   Overlap o;
+  o.load_alone = o.layer_alone = 0;
   if (device.contention) {
     o.load_exact = o.load_coded = device.contention->load;
     o.layer_exact = device.contention->compute;
@@ -61,7 +67,7 @@ Dynamics calibrated_dynamics(const Machine& machine, const Calibration& calibrat
   const std::vector<DeviceDescription>& devices = machine.platform.devices;
   out.devices.resize(devices.size());
   const std::optional<DeviceId> disk = machine.platform.first(DeviceKind::kStorage);
-  double load = 1;  // the worst that computing does to loads
+  double load = 1, load_alone = 0;  // the worst that computing does to loads
   for (size_t d = 0; d < std::min(devices.size(), calibration.devices.size()); ++d) {
     if (!computes(devices[d].kind)) continue;
     const auto id = static_cast<DeviceId>(d);
@@ -71,12 +77,13 @@ Dynamics calibrated_dynamics(const Machine& machine, const Calibration& calibrat
       out.contention.push_back({*disk, id, ppm(o.load_exact), ppm(o.load_coded), true});
     }
     load = std::max({load, o.load_exact, o.load_coded});
+    load_alone = std::max(load_alone, o.load_alone);
     if (const CostModel* model = machine.costs->model(id))
-      add_jitter(*model, std::max(o.layer_exact, o.layer_coded), out.devices[d]);
+      add_jitter(*model, o.layer_alone, std::max(o.layer_exact, o.layer_coded), out.devices[d]);
   }
   for (size_t d = 0; d < devices.size(); ++d)
     if (const CostModel* model = machine.costs->model(static_cast<DeviceId>(d)); model && !computes(devices[d].kind))
-      add_jitter(*model, devices[d].kind == DeviceKind::kStorage ? load : 1, out.devices[d]);
+      add_jitter(*model, load_alone, devices[d].kind == DeviceKind::kStorage ? load : 1, out.devices[d]);
   const std::vector<RequestWindow> windows = machine.costs->requests().save();
   out.first = jitter_of(windows, true);
   out.later = jitter_of(windows, false);
