@@ -2,6 +2,7 @@
 #include "scheduler/replanner.h"
 
 #include <algorithm>
+#include <limits>
 #include <map>
 #include <tuple>
 #include <utility>
@@ -62,7 +63,7 @@ void Replanner::began(RunControl& control) {
     queue_.clear();  // of changes before the run
     if (open_loads_ == 0) return;
     queue_.push_back({in_.lost ? Event::Kind::kDeviceLost : Event::Kind::kBegan, kNoTask, {}, {}});
-    if (changed) queue_.push_back({Event::Kind::kBudgetChanged, kNoTask, {}, {}});
+    if (changed) queue_budgets({});
     raise_due({});
   }
   deliver();
@@ -117,9 +118,9 @@ Duration Replanner::change_budgets(const Budgets& budgets) {
     budgets_ = budgets;
     if (control_ == nullptr) return in_.lead;
     now = in_.virtual_time ? last_ : control_->now();
-    if (open_loads_ > 0) queue_.push_back({Event::Kind::kBudgetChanged, kNoTask, {}, now});
+    queue_budgets(now);
   }
-  if (!in_.virtual_time) deliver();  // else the executor's thread does: next_alarm()
+  if (!in_.virtual_time) deliver_all();  // else the executor's thread does: next_alarm()
   return offset_ + now;
 }
 
@@ -129,7 +130,14 @@ void Replanner::raise_due(Duration now) {
     budgets_ = changes_[next_change_].budgets;
     any = true;
   }
-  if (any && open_loads_ > 0) queue_.push_back({Event::Kind::kBudgetChanged, kNoTask, {}, now});
+  if (any) queue_budgets(now);
+}
+
+// One that waits tells of later changes, too: it is told with what is in force then.
+void Replanner::queue_budgets(Duration now) {
+  const auto tells = [](const Queued& queued) { return queued.kind == Event::Kind::kBudgetChanged; };
+  if (open_loads_ > 0 && std::none_of(queue_.begin(), queue_.end(), tells))
+    queue_.push_back({Event::Kind::kBudgetChanged, kNoTask, {}, now});
 }
 
 void Replanner::add_to_pace(const Task& task, const TaskTiming& timing) {
@@ -138,13 +146,30 @@ void Replanner::add_to_pace(const Task& task, const TaskTiming& timing) {
   sums.expected += duration(task, 0.5).ns;
 }
 
-// Asks the policy about all that is queued, unless another thread is at it: that one takes ours, too.
+// For a lane's thread: asks the policy about what is queued, unless another thread is at it: that one takes ours, too. Of
+// changed budgets it takes one, and leaves the rest to who changes them: it has tasks to run.
 void Replanner::deliver() {
   std::unique_lock lock(mutex_);
-  if (delivering_ || control_ == nullptr) return;
+  if (!delivering_) ask(lock, 1);
+}
+
+// For a thread that changes budgets: waits for its turn.
+void Replanner::deliver_all() {
+  std::unique_lock lock(mutex_);
+  if (asking_ == std::this_thread::get_id()) return;  // a policy that changes budgets in its turn
+  ++changing_;
+  idle_.wait(lock, [this] { return !delivering_ || queue_.empty(); });
+  --changing_;
+  if (!delivering_) ask(lock, std::numeric_limits<int>::max());
+}
+
+void Replanner::ask(std::unique_lock<std::mutex>& lock, int changes) {
+  if (control_ == nullptr) return;
   delivering_ = true;
+  asking_ = std::this_thread::get_id();
   while (!queue_.empty()) {
     const Event event = event_of(queue_.front());
+    if (event.kind == Event::Kind::kBudgetChanged && changes-- <= 0 && changing_ > 0) break;
     queue_.pop_front();
     lock.unlock();
     if (event.kind != Event::Kind::kTaskEnded) settle_memory();
@@ -153,6 +178,7 @@ void Replanner::deliver() {
     lock.lock();
   }
   delivering_ = false;
+  asking_ = {};
   idle_.notify_all();
 }
 

@@ -3,13 +3,15 @@
 //   lanes: a task ends ─► queue ─► whoever is free asks the policy ─► draft ─► memory still granted? ─► executor: nothing of
 //   changed budgets   ─►                                                      it started? rewrite it : refuse
 //
-// A lane that finds another thread asking the policy leaves its event there and goes on.
+// A lane that finds another thread asking the policy leaves its event there and goes on. Who changes the budgets waits for
+// its turn: however often they change, the lanes get on.
 #pragma once
 
 #include <condition_variable>
 #include <deque>
 #include <mutex>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "framework/executor.h"
@@ -76,8 +78,11 @@ class Replanner final : public RunWatch, public PlanEditor, public BudgetListene
   };
   void raise_due(Duration now);                             // under mutex_
   void add_to_pace(const Task& task, const TaskTiming& t);  // under mutex_
+  void queue_budgets(Duration now);                         // under mutex_
   void deliver();
-  Event event_of(const Queued& queued) const;  // under mutex_
+  void deliver_all();
+  void ask(std::unique_lock<std::mutex>& lock, int changes);  // at most so many of budgets while others wait to change them
+  Event event_of(const Queued& queued) const;                 // under mutex_
   void settle_memory();
   std::vector<Bytes> wanted_capacity() const;
   Budgets budgets() const;
@@ -109,6 +114,8 @@ class Replanner final : public RunWatch, public PlanEditor, public BudgetListene
   size_t next_change_ = 0;
   std::deque<Queued> queue_;
   bool delivering_ = false;
+  std::thread::id asking_;  // who delivers
+  int changing_ = 0;        // threads that wait to deliver
 };
 
 }  // namespace tessera
