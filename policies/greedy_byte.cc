@@ -6,11 +6,10 @@
 //            3. make those that the exact clock of the pipeline allows; one that does not fit is left, and the rest go on
 //            4. the replay decides: where memory makes it late or too big, the last raises are undone
 // Reference: greedy knapsack: Dantzig, Discrete-Variable Extremum Problems, Operations Research 5(2), 1957.
-// Cost:      O(nm * bitwidths * (log(nm) + n)), two replays where memory binds nothing, else O(log nm).
+// Cost:      O(nm * bitwidths * log(nm)), two replays where memory binds nothing, else O(log nm).
 // Knobs:     per (byte): byte | ns of the storage, which counts each load's call too
 // Devices:   the first of the user's order that can.
 #include <algorithm>
-#include <map>
 #include <string>
 
 #include "framework/registry.h"
@@ -109,16 +108,16 @@ class GreedyByte final : public Policy {
           loaded = true;
         }
       }
-    return in_ladder_order(std::move(offers), view.shape.slices);
+    return in_ladder_order(std::move(offers), size.depth, view.shape.slices);
   }
 
   // The best first; of one shard never a lower rung after a higher one.
-  static std::vector<Raise> in_ladder_order(std::vector<Offer> offers, int slices) {
+  static std::vector<Raise> in_ladder_order(std::vector<Offer> offers, int layers, int slices) {
     std::sort(offers.begin(), offers.end(), better);
     std::vector<Raise> out;
-    std::map<int, Bits> reached;
+    std::vector<Bits> reached(static_cast<size_t>(layers) * slices, kAbsent);
     for (const Offer& offer : offers) {
-      Bits& at = reached[offer.raise.id.layer * slices + offer.raise.id.slice];
+      Bits& at = reached[static_cast<size_t>(offer.raise.id.layer) * slices + offer.raise.id.slice];
       if (offer.raise.to <= at) continue;
       at = offer.raise.to;
       out.push_back(offer.raise);

@@ -7,7 +7,7 @@
 //            4. the replay decides: where memory makes it late or too big, the last raises are undone, then another size
 //            drawn
 // Reference: generator: Steele, Lea, Flood: splitmix64, OOPSLA 2014.
-// Cost:      O(nm * bitwidths * n), two replays where memory binds nothing, else O(log nm) a size, 8 sizes at most.
+// Cost:      O(nm * bitwidths * log n), two replays where memory binds nothing, else O(log nm) a size, 8 sizes at most.
 // Knobs:     none; the seed is the request's (--seed)
 // Devices:   the first of the user's order that can.
 #include <utility>
@@ -62,10 +62,7 @@ class RandomChoice final : public Policy {
     Trials trials(view, residency);
     OneDevice device(trials, choices);
     Generator random(view.seed);
-    std::vector<Size> sizes;
-    for (const int depth : choices.depths)
-      for (const int width : choices.widths)
-        if (device.in_time(depth, device.lowest({depth, width}))) sizes.push_back({depth, width});
+    std::vector<Size> sizes = device.sizes_in_time();
     for (int draw = 0; draw < kDraws && !sizes.empty(); ++draw) {
       const size_t at = random.below(sizes.size());
       if (auto plan = drawn(device, choices, sizes[at], random)) return Decision{std::move(*plan)};

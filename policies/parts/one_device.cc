@@ -9,6 +9,7 @@
 #include "policies/parts/placement.h"
 #include "policies/parts/preload_buffer.h"
 #include "policies/parts/size_search.h"
+#include "policies/parts/stage_tree.h"
 
 namespace tessera {
 
@@ -37,20 +38,56 @@ void OneDevice::set(std::vector<Bits>& bits, const Raise& raise) const {
   bits[static_cast<size_t>(raise.id.layer) * view_.shape.slices + raise.id.slice] = raise.to;
 }
 
+// Width by width: each adds slices to the layers' tallies, and each layer's end is one step of the clock's recurrence.
+std::vector<Size> OneDevice::sizes_in_time() {
+  const int deepest = choices_.depths.back();
+  const std::vector<Bits> bits = lowest({deepest, choices_.widths.back()});
+  std::vector<LayerTally> layers;
+  layers.reserve(static_cast<size_t>(deepest));
+  for (int l = 0; l < deepest; ++l) layers.emplace_back(clock_, l);
+  std::vector<Size> out;
+  int filled = 0;
+  for (const int width : choices_.widths) {
+    Duration io = clock_.rows(), compute = io + clock_.embed();
+    auto depth = choices_.depths.begin();
+    for (int l = 0; l < deepest; ++l) {
+      for (int j = filled; j < width; ++j)
+        layers[l].change(j, kAbsent, bits[static_cast<size_t>(l) * view_.shape.slices + j]);
+      io += layers[l].io();
+      compute = std::max(compute, io) + layers[l].compute();
+      if (l + 1 != *depth) continue;
+      const Duration latency = std::max(compute, io + clock_.exit_load(*depth)) + clock_.exit();
+      if (latency <= view_.budgets.latency) out.push_back({*depth, width});
+      ++depth;
+    }
+    filled = width;
+  }
+  std::sort(out.begin(), out.end(),
+            [](Size a, Size b) { return a.depth != b.depth ? a.depth < b.depth : a.width < b.width; });
+  return out;
+}
+
 std::vector<Bits> OneDevice::raised(int depth, std::vector<Bits> bits, std::vector<Raise>& raises) {
   const int slices = view_.shape.slices;
-  std::vector<LayerStage> stages = stages_of(clock_, depth, slices, bits);
+  StageTree tree(clock_, depth);
+  std::vector<LayerTally> layers;
+  layers.reserve(static_cast<size_t>(depth));
+  for (int l = 0; l < depth; ++l) {
+    LayerTally& layer = layers.emplace_back(clock_, l);
+    for (int j = 0; j < slices; ++j) layer.change(j, kAbsent, bits[static_cast<size_t>(l) * slices + j]);
+    tree.set(l, layer.io(), layer.compute());
+  }
   const auto refused = [&](const Raise& raise) {
     Bits& now = bits[static_cast<size_t>(raise.id.layer) * slices + raise.id.slice];
     if (raise.to <= now) return true;
-    const Bits before = std::exchange(now, raise.to);
-    LayerStage& stage = stages[raise.id.layer];
-    const LayerStage old =
-        std::exchange(stage, clock_.stage(raise.id.layer, &bits[static_cast<size_t>(raise.id.layer) * slices]));
-    if (clock_.latency(stages) <= view_.budgets.latency) return false;
-    stage = old;
-    now = before;
-    return true;
+    LayerTally with = layers[raise.id.layer];
+    with.change(raise.id.slice, now, raise.to);
+    const Duration io = with.io(), compute = with.compute();
+    if (tree.latency_with(raise.id.layer, io, compute) > view_.budgets.latency) return true;
+    tree.set(raise.id.layer, io, compute);
+    layers[raise.id.layer] = with;
+    now = raise.to;
+    return false;
   };
   std::erase_if(raises, refused);
   return bits;

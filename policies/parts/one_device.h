@@ -31,10 +31,12 @@ class OneDevice {
 
   // The deepest, then widest size that keeps the budgets at the lowest bits: by the clock, and then by the replay.
   std::optional<Size> largest();
+  // Every size that the clock has in time at the lowest bits, by depth, then width. O(shards + sizes).
+  std::vector<Size> sizes_in_time();
   bool in_time(int depth, const std::vector<Bits>& bits);
   // What is resident as it is held, all else at the lowest bits.
   std::vector<Bits> lowest(Size size) const;
-  // `bits` after those of `raises` that fit, in their order; `raises` are then only those.
+  // `bits` after those of `raises` that fit, in their order; `raises` are then only those. O(log layers) a raise.
   std::vector<Bits> raised(int depth, std::vector<Bits> bits, std::vector<Raise>& raises);
   // The plan that keeps the budgets with as many of `raises` above `bits` as the replay allows, the first before the others.
   std::optional<Plan> fitting(int depth, const std::vector<Bits>& bits, const std::vector<Raise>& raises);

@@ -39,6 +39,12 @@ class StageClock {
   Duration exit_load(int depth);
   // What is held of a shard in a way that spares the device its load; absent where nothing is.
   Bits held(ShardId id) const { return held_[static_cast<size_t>(id.layer) * view_.shape.slices + id.slice]; }
+  bool held_decoded(ShardId id) const {
+    return held_decoded_[static_cast<size_t>(id.layer) * view_.shape.slices + id.slice];
+  }
+  int64_t bytes_of(ShardId id, Bits bits) const { return view_.shape.bytes_of(id, bits).n; }
+  // Of a layer with such bits.
+  Duration compute(const BitsHistogram& bits, bool decoded) { return costs_.part(Op::kLayer, device_, bits, decoded); }
   TaskCosts& costs() { return costs_; }
 
   // Of such layers, the exit after the last; kForever where a load can never be granted.
