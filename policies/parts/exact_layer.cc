@@ -86,22 +86,19 @@ ExactLayer::ExactLayer(const OptionSource& source, int layer, std::vector<SliceC
       histograms_(std::move(histograms)) {
   weigh(source);
   assign(source);
-  const bool same = before != nullptr && before->classes_ == classes_ && before->bytes_ == bytes_ &&
-                    before->least_ == least_ && before->most_ == most_;
-  if (same)
-    timings_ = before->timings_;
+  if (before != nullptr && before->classes_ == classes_ && before->histograms_ == histograms_)
+    works_ = before->works_;
   else
     price(source);
   list(source);
 }
 
-// Which classes each slice can be of, and the bytes of each class.
+// Which classes each slice can be of, the bytes of each class and what it takes to load them.
 void ExactLayer::weigh(const OptionSource& source) {
   const size_t classes = classes_.size();
   class_at_.assign(static_cast<size_t>(slices_) * classes, 0);
   bytes_.assign(classes, {0});
-  least_.assign(classes, 0);
-  most_.assign(classes, 0);
+  io_.assign(classes, {0});
   std::vector<std::vector<int64_t>> each(classes);
   for (int j = 0; j < slices_; ++j) {
     const ShardId id = shard(layer_, j);
@@ -114,10 +111,13 @@ void ExactLayer::weigh(const OptionSource& source) {
   }
   for (size_t c = 0; c < classes; ++c) {
     std::sort(each[c].begin(), each[c].end());
-    for (const int64_t b : each[c]) bytes_[c].push_back(bytes_[c].back() + b);
-    if (each[c].empty()) continue;
-    least_[c] = each[c].front();
-    most_[c] = each[c].back();
+    for (const int64_t b : each[c]) {
+      const int n = static_cast<int>(bytes_[c].size());
+      bytes_[c].push_back(bytes_[c].back() + b);
+      io_[c].push_back(classes_[c].resident
+                           ? 0
+                           : source.times.load(classes_[c].bits, n, bytes_[c].back(), each[c].front(), each[c].back()));
+    }
   }
 }
 
@@ -165,52 +165,48 @@ void ExactLayer::assign(const OptionSource& source) {
 }
 
 void ExactLayer::price(const OptionSource& source) {
-  auto out = std::make_shared<std::vector<Timing>>(histograms_->size());
+  auto out = std::make_shared<std::vector<LayerTime>>(histograms_->size());
   for (size_t v = 0; v < out->size(); ++v) {
     const int sum = histograms_->sum(v);
     if (std::find(source.widths.begin(), source.widths.end(), sum) == source.widths.end()) continue;
-    (*out)[v] = timing(source, v);
+    (*out)[v] = work(source, v);
   }
-  timings_ = std::move(out);
+  works_ = std::move(out);
 }
 
-ExactLayer::Timing ExactLayer::timing(const OptionSource& source, size_t v) const {
-  Timing out;
+LayerTime ExactLayer::work(const OptionSource& source, size_t v) const {
   BitsHistogram bits{};
   bool decoded = true, some_decoded = false;
   for (size_t c = 0; c < classes_.size(); ++c) {
     const int n = histograms_->count(v, static_cast<int>(c));
     if (n == 0) continue;
-    if (static_cast<size_t>(n) >= bytes_[c].size()) {  // not so many slices are of this class
-      out.compute = kNone;
-      return out;
-    }
-    const SliceClass& what = classes_[c];
-    const int level = bits_level(what.bits);
+    const int level = bits_level(classes_[c].bits);
     bits[level] = static_cast<uint8_t>(bits[level] + n);
-    decoded = decoded && what.decoded;
-    some_decoded = some_decoded || what.decoded;
-    const int64_t bytes = bytes_[c][static_cast<size_t>(n)];
-    out.bytes += bytes;
-    if (what.resident)
-      out.held += bytes;
-    else
-      out.io += source.times.load(what.bits, n, bytes, least_[c], most_[c]);
+    decoded = decoded && classes_[c].decoded;
+    some_decoded = some_decoded || classes_[c].decoded;
   }
-  const LayerTime time = source.times.layer(bits, decoded, some_decoded);
-  out.compute = time.compute;
-  out.tail = time.tail;
-  return out;
+  return source.times.layer(bits, decoded, some_decoded);
 }
 
 void ExactLayer::list(const OptionSource& source) {
   for (size_t v = 1; v < histograms_->size(); ++v) {
     const int sum = histograms_->sum(v);
     if (loss_[v] >= kNone || std::find(source.widths.begin(), source.widths.end(), sum) == source.widths.end()) continue;
-    const Timing& t = (*timings_)[v];
-    if (t.compute >= kNone || t.bytes > source.room) continue;
-    options_.push_back({t.io, t.compute, t.tail, loss_[v], source.weighs ? t.bytes : 0, source.weighs ? t.held : 0, sum,
-                        static_cast<uint32_t>(v)});
+    LayerOption option;
+    option.compute = (*works_)[v].compute;
+    option.tail = (*works_)[v].tail;
+    option.loss = loss_[v];
+    option.count = sum;
+    option.histogram = static_cast<uint32_t>(v);
+    for (size_t c = 0; c < classes_.size(); ++c) {  // as many slices can be of the class: it has an assignment
+      const auto n = static_cast<size_t>(histograms_->count(v, static_cast<int>(c)));
+      option.io += io_[c][n];
+      option.bytes += bytes_[c][n];
+      option.held += classes_[c].resident ? bytes_[c][n] : 0;
+    }
+    if (option.compute >= kNone || option.bytes > source.room) continue;
+    if (!source.weighs) option.bytes = option.held = 0;
+    options_.push_back(option);
   }
   leave_out_dominated(options_);
 }

@@ -75,13 +75,10 @@ class ExactLayer {
   std::vector<Bits> bits_of(const LayerOption& option) const;
 
  private:
-  struct Timing {
-    int64_t io = 0, compute = 0, tail = 0, bytes = 0, held = 0;
-  };
   void weigh(const OptionSource& source);
   void assign(const OptionSource& source);
   void price(const OptionSource& source);
-  Timing timing(const OptionSource& source, size_t v) const;
+  LayerTime work(const OptionSource& source, size_t v) const;
   void list(const OptionSource& source);
 
   int layer_ = 0, slices_ = 0;
@@ -89,12 +86,12 @@ class ExactLayer {
   std::vector<SliceClass> classes_;
   std::vector<uint8_t> class_at_;            // [M][class]: whether the slice can be of it
   std::vector<std::vector<int64_t>> bytes_;  // [class][n]: of its n smallest slices
-  std::vector<int64_t> least_, most_;        // [class]: bytes of its smallest and largest slice
+  std::vector<std::vector<int64_t>> io_;     // [class][n]: ns to load them
   std::shared_ptr<const Histograms> histograms_;
-  std::shared_ptr<const std::vector<Timing>> timings_;  // by histogram; shared by layers that weigh the same
-  std::vector<int64_t> loss_;                           // by histogram: least
-  std::vector<uint8_t> choice_;                         // [slice][histogram]: 0 absent, class + 1; one row where prefixes
-  std::vector<LayerOption> options_;                    // by width, then by rising loss
+  std::shared_ptr<const std::vector<LayerTime>> works_;  // by histogram; shared by layers of the same classes
+  std::vector<int64_t> loss_;                            // by histogram: least
+  std::vector<uint8_t> choice_;                          // [slice][histogram]: 0 absent, class + 1; one row where prefixes
+  std::vector<LayerOption> options_;                     // by width, then by rising loss
 };
 
 // Leaves out every option that another one of the same width is at least as good as in everything.

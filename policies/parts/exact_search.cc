@@ -30,9 +30,21 @@ class Staircase {
     while (to != steps_.end() && to->second >= loss) ++to;
     steps_.insert(steps_.erase(from, to), {done, loss});
   }
+  void clear() { steps_.clear(); }
 
  private:
   std::vector<std::pair<int64_t, int64_t>> steps_;
+};
+
+// What of a label dominance looks at, side by side in memory; in the order in which one can be dominated by those before it.
+struct Rank {
+  int32_t count = 0;
+  uint32_t at = 0;
+  int64_t storage = 0, done = 0, loss = 0, bytes = 0;
+  friend bool operator<(const Rank& a, const Rank& b) {
+    return std::tie(a.count, a.storage, a.done, a.loss, a.bytes, a.at) <
+           std::tie(b.count, b.storage, b.done, b.loss, b.bytes, b.at);
+  }
 };
 
 }  // namespace
@@ -149,33 +161,31 @@ int64_t ExactSearch::in_the_way(const Pass& pass, int layer, int64_t bytes) cons
 void ExactSearch::reduce(const Pass& pass, int layer, Labels& labels) const {
   const bool counts = pass.of.size.counts;
   const bool weighs = model_.weighs && pass.room == Room::kBounded;
-  std::vector<uint32_t> by(labels.size());
-  std::vector<int64_t> bytes(labels.size(), 0);
+  std::vector<Rank> ranks;
+  ranks.reserve(labels.size());
   int64_t largest = 0;
-  std::iota(by.begin(), by.end(), 0U);
-  for (size_t i = 0; weighs && i < labels.size(); ++i)
-    largest = std::max(largest, bytes[i] = in_the_way(pass, layer, labels[i].bytes));
-  std::sort(by.begin(), by.end(), [&](uint32_t x, uint32_t y) {
-    const Label &a = labels[x], &b = labels[y];
-    return std::tuple(counts ? a.count : 0, a.storage, a.done, a.loss, bytes[x], x) <
-           std::tuple(counts ? b.count : 0, b.storage, b.done, b.loss, bytes[y], y);
-  });
+  for (const Label& label : labels) {
+    const int64_t bytes = weighs ? in_the_way(pass, layer, label.bytes) : 0;
+    largest = std::max(largest, bytes);
+    ranks.push_back(
+        {counts ? label.count : 0, static_cast<uint32_t>(ranks.size()), label.storage, label.done, label.loss, bytes});
+  }
+  std::sort(ranks.begin(), ranks.end());
   const int64_t step = largest / kByteSteps + 1;
   std::vector<Staircase> stairs(largest > 0 ? kByteSteps + 2 : 1);
   Labels kept;
   int count = -1;
-  for (const uint32_t i : by) {
-    const Label& label = labels[i];
-    if (counts && label.count != count) {
-      count = label.count;
-      std::fill(stairs.begin(), stairs.end(), Staircase{});
+  for (const Rank& rank : ranks) {
+    if (rank.count != count) {
+      count = rank.count;
+      for (Staircase& s : stairs) s.clear();
     }
-    const auto below = static_cast<size_t>(bytes[i] / step);
+    const auto below = static_cast<size_t>(rank.bytes / step);
     bool covered = false;
-    for (size_t q = 0; q <= below && !covered; ++q) covered = stairs[q].covers(label.done, label.loss);
+    for (size_t q = 0; q <= below && !covered; ++q) covered = stairs[q].covers(rank.done, rank.loss);
     if (covered) continue;
-    stairs[static_cast<size_t>((bytes[i] + step - 1) / step)].add(label.done, label.loss);
-    kept.push_back(label);
+    stairs[static_cast<size_t>((rank.bytes + step - 1) / step)].add(rank.done, rank.loss);
+    kept.push_back(labels[rank.at]);
   }
   labels = std::move(kept);
   if (pass.beam == 0 || labels.size() <= pass.beam) return;
