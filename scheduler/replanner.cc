@@ -2,7 +2,6 @@
 #include "scheduler/replanner.h"
 
 #include <algorithm>
-#include <limits>
 #include <map>
 #include <tuple>
 #include <utility>
@@ -15,6 +14,7 @@ namespace tessera {
 namespace {
 
 constexpr int64_t kMillion = 1'000'000;
+constexpr int kMostChanges = 8;  // of budgets, that one thread tells the policy of in one turn
 
 // Of nanoseconds, saturating.
 int64_t times_ppm(int64_t ns, int64_t ppm) {
@@ -38,6 +38,7 @@ Replanner::Replanner(ReplanInputs inputs)
       what_if_(graph_),
       revision_(in_.view, in_.planned.buffers, plan_, graph_),
       capacity_(in_.capacity),
+      most_(in_.capacity[0]),
       budgets_(in_.view.budgets) {
   progress_.start.assign(graph_.size(), kForever);
   progress_.end.assign(graph_.size(), kForever);
@@ -93,6 +94,7 @@ void Replanner::ended(const Task& task, const TaskTiming& timing) {
 void Replanner::finished() {
   std::unique_lock lock(mutex_);
   queue_.clear();
+  open_loads_ = 0;  // changes of budgets are not told any more
   idle_.wait(lock, [this] { return !delivering_; });
   control_ = nullptr;
 }
@@ -120,7 +122,7 @@ Duration Replanner::change_budgets(const Budgets& budgets) {
     now = in_.virtual_time ? last_ : control_->now();
     queue_budgets(now);
   }
-  if (!in_.virtual_time) deliver_all();  // else the executor's thread does: next_alarm()
+  if (!in_.virtual_time) deliver();  // else the executor's thread does: next_alarm()
   return offset_ + now;
 }
 
@@ -146,30 +148,15 @@ void Replanner::add_to_pace(const Task& task, const TaskTiming& timing) {
   sums.expected += duration(task, 0.5).ns;
 }
 
-// For a lane's thread: asks the policy about what is queued, unless another thread is at it: that one takes ours, too. Of
-// changed budgets it takes one, and leaves the rest to who changes them: it has tasks to run.
+// Asks the policy about what is queued, unless another thread is at it: that one takes ours, too. Who asks gets back to its
+// tasks however often budgets change: what is left over waits for the next task that ends.
 void Replanner::deliver() {
   std::unique_lock lock(mutex_);
-  if (!delivering_) ask(lock, 1);
-}
-
-// For a thread that changes budgets: waits for its turn.
-void Replanner::deliver_all() {
-  std::unique_lock lock(mutex_);
-  if (asking_ == std::this_thread::get_id()) return;  // a policy that changes budgets in its turn
-  ++changing_;
-  idle_.wait(lock, [this] { return !delivering_ || queue_.empty(); });
-  --changing_;
-  if (!delivering_) ask(lock, std::numeric_limits<int>::max());
-}
-
-void Replanner::ask(std::unique_lock<std::mutex>& lock, int changes) {
-  if (control_ == nullptr) return;
+  if (delivering_ || control_ == nullptr) return;
   delivering_ = true;
-  asking_ = std::this_thread::get_id();
-  while (!queue_.empty()) {
+  for (int changes = 0; !queue_.empty();) {
     const Event event = event_of(queue_.front());
-    if (event.kind == Event::Kind::kBudgetChanged && changes-- <= 0 && changing_ > 0) break;
+    if (event.kind == Event::Kind::kBudgetChanged && ++changes > kMostChanges) break;
     queue_.pop_front();
     lock.unlock();
     if (event.kind != Event::Kind::kTaskEnded) settle_memory();
@@ -178,7 +165,6 @@ void Replanner::ask(std::unique_lock<std::mutex>& lock, int changes) {
     lock.lock();
   }
   delivering_ = false;
-  asking_ = {};
   idle_.notify_all();
 }
 
@@ -218,6 +204,7 @@ void Replanner::settle_memory() {
   if (wanted[0] == capacity_[0]) return;
   if (wanted[0] < capacity_[0] && !rest(progress(), nullptr, wanted, 0.5, {}).ok()) return;
   capacity_ = wanted;
+  most_ = std::max(most_, wanted[0]);
   control_->set_capacity(0, wanted[0]);
 }
 
@@ -339,12 +326,12 @@ std::vector<Revision> Replanner::revisions_of(const PlanDraft& draft, std::strin
 
 Result<PlannedRequest> Replanner::executed() const {
   PlannedRequest out = in_.planned;
-  const std::vector<PlanReason> reasons = std::move(out.plan.explain);
+  std::vector<PlanReason> reasons = std::move(out.plan.explain);
   out.plan = plan_;
-  out.plan.explain = reasons;
+  out.plan.explain = std::move(reasons);
   out.graph = graph_;
-  std::vector<Bytes> capacity = in_.capacity;  // or what it became
-  for (size_t m = 0; m < capacity.size(); ++m) capacity[m] = std::max(capacity[m], capacity_[m]);
+  std::vector<Bytes> capacity = in_.capacity;
+  capacity[0] = most_;  // what was loaded while there was more stays
   TESSERA_ASSIGN(out.timeline, replay(out.graph, capacity, in_.held));
   TaskGraph typical = graph_;
   for (Task task : graph_.tasks()) {

@@ -3,15 +3,13 @@
 //   lanes: a task ends ─► queue ─► whoever is free asks the policy ─► draft ─► memory still granted? ─► executor: nothing of
 //   changed budgets   ─►                                                      it started? rewrite it : refuse
 //
-// A lane that finds another thread asking the policy leaves its event there and goes on. Who changes the budgets waits for
-// its turn: however often they change, the lanes get on.
+// Who finds another thread asking the policy leaves the event there and goes on. However often budgets change, lanes get on.
 #pragma once
 
 #include <condition_variable>
 #include <deque>
 #include <mutex>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "framework/executor.h"
@@ -80,9 +78,7 @@ class Replanner final : public RunWatch, public PlanEditor, public BudgetListene
   void add_to_pace(const Task& task, const TaskTiming& t);  // under mutex_
   void queue_budgets(Duration now);                         // under mutex_
   void deliver();
-  void deliver_all();
-  void ask(std::unique_lock<std::mutex>& lock, int changes);  // at most so many of budgets while others wait to change them
-  Event event_of(const Queued& queued) const;                 // under mutex_
+  Event event_of(const Queued& queued) const;  // under mutex_
   void settle_memory();
   std::vector<Bytes> wanted_capacity() const;
   Budgets budgets() const;
@@ -99,9 +95,10 @@ class Replanner final : public RunWatch, public PlanEditor, public BudgetListene
   mutable TaskGraph what_if_;  // of the policy's turn
   PlanRevision revision_;
   std::vector<Bytes> capacity_;  // in force; of the policy's turn
+  Bytes most_;                   // of the host's memory that was in force
   std::vector<Revision> revisions_;
 
-  mutable std::mutex mutex_;  // guards all below; never held while the policy or the control is called
+  mutable std::mutex mutex_;  // guards all below; never held while the policy is asked or the run is changed
   std::condition_variable idle_;
   RunControl* control_ = nullptr;
   Duration offset_;  // from the arrival to the run's beginning
@@ -114,8 +111,6 @@ class Replanner final : public RunWatch, public PlanEditor, public BudgetListene
   size_t next_change_ = 0;
   std::deque<Queued> queue_;
   bool delivering_ = false;
-  std::thread::id asking_;  // who delivers
-  int changing_ = 0;        // threads that wait to deliver
 };
 
 }  // namespace tessera

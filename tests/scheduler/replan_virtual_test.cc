@@ -411,5 +411,24 @@ TEST(ReplanVirtual, MoreMemoryIsThereAtOnce) {
   EXPECT_GT(answer.peak, options.budgets.memory);
 }
 
+TEST(ReplanVirtual, MemoryThatCameAndWentLeavesTheAnswerThatItBought) {
+  Described d;
+  script_plain(6, 12, 4);
+  RequestOptions options = scripted();
+  options.budgets.memory = d.run(options).peak;
+  Budgets more = options.budgets;
+  more.memory = kUnlimited;
+  options.budget_changes = {{microseconds(20), more}, {microseconds(570), options.budgets}};  // layer 1 is done by then
+  Script::now().on_event = [&](const Event& event, PlanEditor& editor) {
+    if (event.now != microseconds(20)) return;
+    EXPECT_TRUE(editor.revise(whole_layer(editor.plan(), 1, kExact), "").ok());
+  };
+  d.open();
+  const Answer answer = d.run(options);
+  ASSERT_NE(answer.executed, nullptr);
+  EXPECT_EQ(answer.executed->plan.bits_of({1, 7}), kExact);
+  EXPECT_EQ(answer.budgets.memory, options.budgets.memory);
+}
+
 }  // namespace
 }  // namespace tessera
