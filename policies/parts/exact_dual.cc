@@ -17,48 +17,58 @@ constexpr int64_t kTableSteps = 3'000;  // of compute time
 constexpr int kShift = 30;              // multipliers are integers of 2^-30 micro-nats a nanosecond, or a slice
 constexpr double kMostMultiplier = 4e18;
 
-// Of options that differ in io and loss only: the lower convex hull. They come by rising loss with falling io.
+// Of options that differ in io and loss only, and come by rising loss with falling io: the lower convex hull.
 template <typename Point>
-void append_hull(std::vector<Point>& out, const std::vector<Point>& group) {
-  const size_t first = out.size();
-  for (const Point& p : group) {
-    while (out.size() >= first + 2) {
-      const Point &a = out[out.size() - 2], &b = out.back();
-      if ((b.loss - a.loss) * (a.io - p.io) < (p.loss - a.loss) * (a.io - b.io)) break;
-      out.pop_back();
-    }
-    out.push_back(p);
+void extend_hull(std::vector<Point>& hull, size_t first, const Point& p) {
+  while (hull.size() >= first + 2) {
+    const Point &a = hull[hull.size() - 2], &b = hull.back();
+    if (Wide{b.loss - a.loss} * (a.io - p.io) < Wide{p.loss - a.loss} * (a.io - b.io)) break;
+    hull.pop_back();
   }
+  hull.push_back(p);
 }
 
 }  // namespace
 
 DualSolver::DualSolver(const ExactModel& model) : model_(model) {
   scale_ = static_cast<double>(std::max<int64_t>(model.latency, 1));
-  for (const ExactLayer& layer : model.layers) {
-    std::vector<const LayerOption*> sorted;
-    for (const LayerOption& option : layer.options()) sorted.push_back(&option);
-    std::stable_sort(sorted.begin(), sorted.end(), [](const LayerOption* a, const LayerOption* b) {
-      return std::tie(a->count, a->compute, a->tail) < std::tie(b->count, b->compute, b->tail);
-    });
-    std::vector<Point> hull, group;
-    int64_t least = INT64_MAX, most = 0;
-    for (size_t i = 0; i < sorted.size(); ++i) {
-      const LayerOption& o = *sorted[i];
-      least = std::min(least, o.loss);
-      most = std::max(most, o.loss);
-      const Point point{static_cast<double>(o.io), static_cast<double>(o.compute), static_cast<double>(o.tail),
-                        static_cast<double>(o.count), static_cast<double>(o.loss)};
-      if (group.empty() || point.io < group.back().io) group.push_back(point);
-      const bool last = i + 1 == sorted.size() || sorted[i + 1]->count != o.count || sorted[i + 1]->compute != o.compute ||
-                        sorted[i + 1]->tail != o.tail;
-      if (!last) continue;
-      append_hull(hull, group);
-      group.clear();
-    }
-    hulls_.push_back(std::move(hull));
-    if (!layer.options().empty()) range_ += static_cast<double>(most - least);
+  for (const ExactLayer& layer : model.layers) group(layer);
+}
+
+// Options come by rising loss.
+void DualSolver::group(const ExactLayer& layer) {
+  const std::vector<LayerOption>& options = layer.options();
+  std::vector<uint32_t> order(options.size());
+  std::iota(order.begin(), order.end(), 0U);
+  const auto kind = [&](uint32_t i) { return std::tie(options[i].count, options[i].compute, options[i].tail); };
+  std::stable_sort(order.begin(), order.end(), [&](uint32_t a, uint32_t b) { return kind(a) < kind(b); });
+  std::vector<OptionGroup> groups;
+  std::vector<Tip> tips;
+  std::vector<Point> hull;
+  int64_t least = INT64_MAX, most = 0;
+  for (uint32_t i = 0; i < order.size(); ++i) {
+    const LayerOption& o = options[order[i]];
+    least = std::min(least, o.loss);
+    most = std::max(most, o.loss);
+    const auto tip = static_cast<uint32_t>(tips.size());
+    if (i == 0 || kind(order[i]) != kind(order[i - 1])) groups.push_back({o.compute, o.tail, o.count, i, i, tip, tip});
+    OptionGroup& group = groups.back();
+    group.last = i + 1;
+    if (tips.size() == group.tip || o.io < tips.back().io) extend_hull(tips, group.tip, Tip{o.io, o.loss});
+    group.last_tip = static_cast<uint32_t>(tips.size());
   }
+  for (const OptionGroup& group : groups)
+    for (uint32_t t = group.tip; t < group.last_tip; ++t)
+      hull.push_back({static_cast<double>(tips[t].io), static_cast<double>(group.compute), static_cast<double>(group.tail),
+                      static_cast<double>(group.count), static_cast<double>(tips[t].loss)});
+  std::stable_sort(groups.begin(), groups.end(), [](const OptionGroup& a, const OptionGroup& b) {
+    return std::tie(a.compute, a.tail, a.count) < std::tie(b.compute, b.tail, b.count);
+  });
+  if (!options.empty()) range_ += static_cast<double>(most - least);
+  hulls_.push_back(std::move(hull));
+  groups_.push_back(std::move(groups));
+  order_.push_back(std::move(order));
+  tips_.push_back(std::move(tips));
 }
 
 std::vector<DualSolver::Prices> DualSolver::prices(const SizeClass& size, const Multipliers& at) {
@@ -264,29 +274,29 @@ Dual DualSolver::exactly(const SizeClass& size, const Multipliers& at) const {
   }
   out.storage_price_.assign(depth + 1, exit);
   for (size_t l = depth; l-- > 0;) out.storage_price_[l] = out.storage_price_[l + 1] + loads[l];
-  for (int l = 0; l < size.depth; ++l) group(out, l);
   tabulate(out, size, loads, exit);
   const int64_t least = out.rest(0, model_.rows, model_.rows + model_.embed, 0);
   out.bound = least >= Dual::kNever ? Dual::kNever : (least + Dual::kUnit - 1) >> 10;
   return out;
 }
 
-void DualSolver::group(Dual& dual, int layer) const {
-  std::map<std::tuple<int64_t, int64_t, int>, Dual::Group> groups;
-  const std::vector<LayerOption>& options = model_.layers[static_cast<size_t>(layer)].options();
-  for (size_t i = 0; i < options.size(); ++i) {
-    const LayerOption& o = options[i];
-    Dual::Group& group = groups[{o.compute, o.tail, o.count}];
-    group.compute = o.compute;
-    group.tail = o.tail;
-    group.count = o.count;
-    group.by_price.emplace_back(o.loss * Dual::kUnit + worth(dual.storage_price_[static_cast<size_t>(layer) + 1], o.io),
-                                static_cast<uint32_t>(i));
-  }
-  dual.groups.emplace_back();
-  for (auto& [key, group] : groups) {
-    std::sort(group.by_price.begin(), group.by_price.end());
-    dual.groups.back().push_back(std::move(group));
+void DualSolver::list(const SizeClass& size, Dual& dual) const {
+  if (!dual.groups.empty()) return;
+  dual.groups.resize(static_cast<size_t>(size.depth));
+  for (size_t l = 0; l < dual.groups.size(); ++l) {
+    const std::vector<LayerOption>& options = model_.layers[l].options();
+    for (const OptionGroup& of : groups_[l]) {
+      Dual::Group& group = dual.groups[l].emplace_back();
+      group.compute = of.compute;
+      group.tail = of.tail;
+      group.count = of.count;
+      group.by_price.reserve(of.last - of.first);
+      for (uint32_t k = of.first; k < of.last; ++k) {
+        const LayerOption& o = options[order_[l][k]];
+        group.by_price.emplace_back(o.loss * Dual::kUnit + worth(dual.storage_price_[l + 1], o.io), order_[l][k]);
+      }
+      std::sort(group.by_price.begin(), group.by_price.end());
+    }
   }
 }
 
@@ -301,12 +311,10 @@ void DualSolver::tabulate(Dual& dual, const SizeClass& size, const std::vector<i
   int64_t divisor = 0, slowest = 0;
   for (size_t j = 0; j < depth; ++j) {
     int64_t most = 0;
-    for (const Dual::Group& group : dual.groups[j]) {
+    for (const OptionGroup& group : groups_[j]) {
       int64_t least = Dual::kNever;
-      for (const auto& [price, option] : group.by_price) {
-        const LayerOption& o = model_.layers[j].options()[option];
-        least = std::min(least, o.loss * Dual::kUnit + worth(dual.storage_price_[j], o.io));
-      }
+      for (uint32_t t = group.tip; t < group.last_tip; ++t)  // what is rounded down is least where it was before
+        least = std::min(least, tips_[j][t].loss * Dual::kUnit + worth(dual.storage_price_[j], tips_[j][t].io));
       least += worth(loads[j], group.tail) + worth(dual.more_ - dual.fewer_, group.count);
       items[j].push_back({group.compute, least});
       divisor = std::gcd(divisor, group.compute);

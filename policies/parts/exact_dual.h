@@ -46,7 +46,7 @@ class Dual {
   int64_t counted(int count) const;
   // Of the whole plan's sum of losses, in whole micro-nats, rounded up.
   int64_t bound = 0;
-  std::vector<std::vector<Group>> groups;  // [layer]
+  std::vector<std::vector<Group>> groups;  // [layer]; empty until DualSolver::list()
 
  private:
   friend class DualSolver;
@@ -65,10 +65,23 @@ class DualSolver {
   Dual solve(const SizeClass& size);
   // Betters multipliers further, with the sum of compute kept as the bound keeps it: dearer steps, for classes that matter.
   void refine(const SizeClass& size, Dual& dual) const;
+  // Lists the options of each layer by price, for a search.
+  void list(const SizeClass& size, Dual& dual) const;
 
  private:
   struct Point {
     double io, compute, tail, count, loss;
+  };
+  // Of a Dual::Group, whatever the prices.
+  struct OptionGroup {
+    int64_t compute = 0, tail = 0;
+    int count = 0;
+    uint32_t first = 0, last = 0;    // in order_[layer]
+    uint32_t tip = 0, last_tip = 0;  // in tips_[layer]
+  };
+  // An option that is the cheapest of its group at some price of storage.
+  struct Tip {
+    int64_t io = 0, loss = 0;
   };
   // Per layer: what its option pays for each unit.
   struct Prices {
@@ -83,13 +96,16 @@ class DualSolver {
   std::vector<Point> cheapest(const std::vector<Prices>& prices) const;
   std::vector<Point> cheapest_in_time(const std::vector<Prices>& prices) const;
   Dual exactly(const SizeClass& size, const Multipliers& at) const;
-  void group(Dual& dual, int layer) const;
+  void group(const ExactLayer& layer);
   void tabulate(Dual& dual, const SizeClass& size, const std::vector<int64_t>& loads, int64_t exit) const;
 
   const ExactModel& model_;
-  std::vector<std::vector<Point>> hulls_;  // [layer]: options that can be the cheapest at some prices
-  double range_ = 0;                       // of summed losses
-  double scale_ = 1;                       // ns of the whole budget
+  std::vector<std::vector<Point>> hulls_;         // [layer]: the tips of all its groups
+  std::vector<std::vector<OptionGroup>> groups_;  // [layer]: by compute, tail and count
+  std::vector<std::vector<uint32_t>> order_;      // [layer]: options, group by group
+  std::vector<std::vector<Tip>> tips_;            // [layer]: group by group
+  double range_ = 0;                              // of summed losses
+  double scale_ = 1;                              // ns of the whole budget
   Multipliers last_;
 };
 

@@ -83,7 +83,7 @@ const ExactSearch::Rest& ExactSearch::rest(const SizeClass& size) {
 }
 
 // When the layer has been loaded and computed; false where its bytes can never lie beside what must.
-bool ExactSearch::place(const Pass& pass, const Label& from, int layer, const LayerOption& option, Label& to) const {
+bool ExactSearch::place(const Pass& pass, const Label& from, int layer, const LayerOption& option, Label& to) {
   const bool loads = option.io > 0 || option.bytes > option.held;
   to.storage = from.storage;
   to.done = from.done + option.compute;
@@ -101,14 +101,15 @@ bool ExactSearch::place(const Pass& pass, const Label& from, int layer, const La
 }
 
 // All of the layer in one load, which waits until it fits beside what is not given back yet.
-bool ExactSearch::follow(const Pass& pass, const Label& from, int layer, const LayerOption& option, Label& to) const {
+bool ExactSearch::follow(const Pass& pass, const Label& from, int layer, const LayerOption& option, Label& to) {
   const auto depth = static_cast<size_t>(pass.of.size.depth);
   int64_t free = model_.room[depth] - option.bytes;
   if (pass.room == Room::kAllHeld) free -= later_residents_[static_cast<size_t>(layer) + 1] - later_residents_[depth];
   int64_t start = from.storage;
-  for (const Label::Held& held : from.held)
+  const Memory& before = followed_[from.memory];
+  for (const Held& held : before)
     if (held.until > start) free -= held.bytes;
-  for (const Label::Held& held : from.held) {
+  for (const Held& held : before) {
     if (free >= 0) break;
     if (held.until <= start) continue;
     start = held.until;
@@ -119,20 +120,21 @@ bool ExactSearch::follow(const Pass& pass, const Label& from, int layer, const L
     to.storage = start + option.io;
     to.done = std::max(to.done, to.storage + option.tail);
   }
+  Memory& after = next_memory_;
   size_t count = 0;
-  for (const Label::Held& held : from.held)
-    if (held.until > start) to.held[count++] = held;
-  if (count == to.held.size()) {  // told apart no longer: given back with the later one
-    to.held[count - 2] = {to.held[count - 1].until, to.held[count - 2].bytes + to.held[count - 1].bytes};
+  for (const Held& held : before)
+    if (held.until > start) after[count++] = held;
+  if (count == after.size()) {  // told apart no longer: given back with the later one
+    after[count - 2] = {after[count - 1].until, after[count - 2].bytes + after[count - 1].bytes};
     --count;
   }
-  to.held[count++] = {to.done, option.bytes};
-  while (count < to.held.size()) to.held[count++] = {};
+  after[count++] = {to.done, option.bytes};
+  while (count < after.size()) after[count++] = {};
   return true;
 }
 
 std::optional<ExactSearch::Label> ExactSearch::extended(const Pass& pass, const Rest& rest, const Label& from, int layer,
-                                                        const LayerOption& option) const {
+                                                        const LayerOption& option) {
   const SizeClass& size = pass.of.size;
   const auto next = static_cast<size_t>(layer) + 1;
   Label to;
@@ -158,7 +160,7 @@ int64_t ExactSearch::in_the_way(const Pass& pass, int layer, int64_t bytes) cons
 
 // Leaves out what another label is at least as good as. Where bytes matter they are told apart in steps: a label counts
 // against those that hold at least as much after rounding its own bytes up.
-void ExactSearch::reduce(const Pass& pass, int layer, Labels& labels) const {
+void ExactSearch::reduce(const Pass& pass, int layer, Labels& labels) {
   const bool counts = pass.of.size.counts;
   const bool weighs = model_.weighs && pass.room == Room::kBounded;
   std::vector<Rank> ranks;
@@ -173,7 +175,7 @@ void ExactSearch::reduce(const Pass& pass, int layer, Labels& labels) const {
   std::sort(ranks.begin(), ranks.end());
   const int64_t step = largest / kByteSteps + 1;
   std::vector<Staircase> stairs(largest > 0 ? kByteSteps + 2 : 1);
-  Labels kept;
+  kept_.clear();
   int count = -1;
   for (const Rank& rank : ranks) {
     if (rank.count != count) {
@@ -185,37 +187,38 @@ void ExactSearch::reduce(const Pass& pass, int layer, Labels& labels) const {
     for (size_t q = 0; q <= below && !covered; ++q) covered = stairs[q].covers(rank.done, rank.loss);
     if (covered) continue;
     stairs[static_cast<size_t>((rank.bytes + step - 1) / step)].add(rank.done, rank.loss);
-    kept.push_back(labels[rank.at]);
+    kept_.push_back(labels[rank.at]);
   }
-  labels = std::move(kept);
+  std::swap(labels, kept_);
   if (pass.beam == 0 || labels.size() <= pass.beam) return;
   std::stable_sort(labels.begin(), labels.end(), [](const Label& a, const Label& b) { return a.least < b.least; });
   labels.resize(pass.beam);
 }
 
-ExactSearch::Label ExactSearch::started() const {
+void ExactSearch::start(int depth) {
+  labels_.resize(std::max(labels_.size(), static_cast<size_t>(depth) + 1));
+  for (Labels& labels : labels_) labels.clear();
   Label start;
   start.storage = model_.rows;
   start.done = model_.rows + model_.embed;
-  start.held[0] = {start.done, model_.rows_bytes};
-  return start;
+  labels_[0].push_back(start);
+  followed_.assign(1, {Held{start.done, model_.rows_bytes}});
 }
 
 bool ExactSearch::run(const Pass& pass, std::optional<ExactSolution>& found) {
   const SizeClass& size = pass.of.size;
   const Rest& least = rest(size);
-  std::vector<Labels> all(1);
-  all[0].push_back(started());
+  start(size.depth);
   for (int l = 0; l < size.depth; ++l) {
-    Labels next;
-    for (size_t p = 0; p < all.back().size(); ++p)
+    const Labels& last = labels_[static_cast<size_t>(l)];
+    Labels& next = labels_[static_cast<size_t>(l) + 1];
+    for (size_t p = 0; p < last.size(); ++p)
       for (const Dual::Group& group : pass.of.dual.groups[static_cast<size_t>(l)])
-        if (!extend(pass, least, all.back()[p], static_cast<int32_t>(p), l, group, next)) return false;
+        if (!extend(pass, least, last[p], static_cast<int32_t>(p), l, group, next)) return false;
     reduce(pass, l, next);
     if (next.empty()) return true;
-    all.push_back(std::move(next));
   }
-  found = traced(pass.of.size, all);
+  found = traced(pass.of.size);
   return true;
 }
 
@@ -240,6 +243,10 @@ bool ExactSearch::extend(const Pass& pass, const Rest& rest, const Label& from, 
     if (label->least > pass.most_least) continue;
     label->parent = parent;
     label->option = i;
+    if (pass.room != Room::kBounded && model_.weighs) {
+      label->memory = static_cast<uint32_t>(followed_.size());
+      followed_.push_back(next_memory_);
+    }
     next.push_back(*label);
     if (next.size() < kCompactAt || pass.beam > 0) continue;
     reduce(pass, layer, next);
@@ -249,16 +256,17 @@ bool ExactSearch::extend(const Pass& pass, const Rest& rest, const Label& from, 
 }
 
 // The label of least loss at the end, and the options on its way.
-ExactSolution ExactSearch::traced(const SizeClass& size, const std::vector<Labels>& all) const {
-  const Label* at = &*std::min_element(all.back().begin(), all.back().end(),
-                                       [](const Label& a, const Label& b) { return a.loss < b.loss; });
+ExactSolution ExactSearch::traced(const SizeClass& size) const {
+  const Labels& last = labels_[static_cast<size_t>(size.depth)];
+  const Label* at =
+      &*std::min_element(last.begin(), last.end(), [](const Label& a, const Label& b) { return a.loss < b.loss; });
   ExactSolution out;
   out.depth = size.depth;
   out.loss = size.loss(at->loss);
   out.chosen.resize(static_cast<size_t>(size.depth));
   for (size_t l = out.chosen.size(); l-- > 0;) {
     out.chosen[l] = &model_.layers[l].options()[at->option];
-    at = &all[l][static_cast<size_t>(at->parent)];
+    at = &labels_[l][static_cast<size_t>(at->parent)];
   }
   return out;
 }
@@ -266,6 +274,7 @@ ExactSolution ExactSearch::traced(const SizeClass& size, const std::vector<Label
 // Raises the class's bound step by step, so that where labels run out the bound is still a good one.
 void ExactSearch::close(Class& of, ExactOutcome& out) {
   dual_.refine(of.size, of.dual);
+  dual_.list(of.size, of.dual);
   of.bound = std::max(of.bound, of.size.loss(of.dual.bound));
   const bool open = !out.best;
   const int64_t top = open ? of.size.loss(kUnbounded / 4096) : out.best->loss - 1;
@@ -308,14 +317,14 @@ std::optional<std::pair<int64_t, ExactSolution>> ExactSearch::fastest(int depth)
                   std::vector<int64_t>(static_cast<size_t>(depth) + 1, 0),
                   {},
                   {}};
-  std::vector<Labels> all(1);
-  all[0].push_back(started());
+  start(depth);
   for (int l = 0; l < depth; ++l) {
-    Labels next;
+    const Labels& before = labels_[static_cast<size_t>(l)];
+    Labels& next = labels_[static_cast<size_t>(l) + 1];
     const std::vector<uint32_t>& quick = quick_options(l);
-    for (size_t p = 0; p < all.back().size(); ++p)
+    for (size_t p = 0; p < before.size(); ++p)
       for (const uint32_t i : quick) {
-        auto label = extended(pass, none, all.back()[p], l, model_.layers[static_cast<size_t>(l)].options()[i]);
+        auto label = extended(pass, none, before[p], l, model_.layers[static_cast<size_t>(l)].options()[i]);
         if (!label) continue;
         label->loss = 0;
         label->parent = static_cast<int32_t>(p);
@@ -324,18 +333,17 @@ std::optional<std::pair<int64_t, ExactSolution>> ExactSearch::fastest(int depth)
       }
     reduce(pass, l, next);
     if (next.empty()) return std::nullopt;
-    all.push_back(std::move(next));
   }
   const std::optional<int64_t>& head = model_.exit_load[static_cast<size_t>(depth)];
   const auto ends = [&](const Label& label) {
     return std::max(label.done, head ? label.storage + *head : label.done) + model_.exit;
   };
-  Labels& last = all.back();
+  Labels& last = labels_[static_cast<size_t>(depth)];
   const auto best =
       std::min_element(last.begin(), last.end(), [&](const Label& a, const Label& b) { return ends(a) < ends(b); });
   const int64_t time = ends(*best);
   last = {*best};
-  return std::pair(time, traced(any.size, all));
+  return std::pair(time, traced(any.size));
 }
 
 // Of options, those that no other one is quicker than in every way.
@@ -389,8 +397,9 @@ std::optional<ExactSolution> ExactSearch::find(int64_t latency, Room room) {
   std::optional<ExactSolution> best;
   for (const bool all_options : {false, true}) {
     size_t misses = 0;
-    for (const Class& of : classes_) {
+    for (Class& of : classes_) {
       if (best && of.bound >= best->loss) continue;
+      dual_.list(of.size, of.dual);
       Pass pass{of,   latency,    kUnbounded, kUnbounded, room == Room::kBounded ? limits_.beam : limits_.beam / 2,
                 room, all_options};
       if (best) pass.most_loss = of.size.most_sum(best->loss - 1);

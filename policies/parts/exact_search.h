@@ -63,13 +63,14 @@ class ExactSearch {
     int32_t parent = -1;
     uint32_t option = 0;
     int32_t count = 0;
-    // Of a followed memory: what is given back when, oldest first.
-    struct Held {
-      int64_t until = 0, bytes = 0;
-    };
-    std::array<Held, 3> held{};
+    uint32_t memory = 0;  // of followed_, where memory is followed
   };
   using Labels = std::vector<Label>;
+  // What is given back when, oldest first.
+  struct Held {
+    int64_t until = 0, bytes = 0;
+  };
+  using Memory = std::array<Held, 3>;
   struct Class {
     SizeClass size;
     Dual dual;
@@ -89,22 +90,21 @@ class ExactSearch {
     Room room = Room::kBounded;
     bool all_options = false;  // of a beam
   };
-  Label started() const;
+  void start(int depth);
   const std::vector<uint32_t>& quick_options(int layer);
   Rest rest_of(const SizeClass& size) const;
   const Rest& rest(const SizeClass& size);
-  std::optional<Label> extended(const Pass& pass, const Rest& rest, const Label& from, int layer,
-                                const LayerOption& option) const;
-  bool follow(const Pass& pass, const Label& from, int layer, const LayerOption& option, Label& to) const;
-  bool place(const Pass& pass, const Label& from, int layer, const LayerOption& option, Label& to) const;
+  std::optional<Label> extended(const Pass& pass, const Rest& rest, const Label& from, int layer, const LayerOption& option);
+  bool follow(const Pass& pass, const Label& from, int layer, const LayerOption& option, Label& to);
+  bool place(const Pass& pass, const Label& from, int layer, const LayerOption& option, Label& to);
   bool extend(const Pass& pass, const Rest& rest, const Label& from, int32_t parent, int layer, const Dual::Group& group,
               Labels& next);
   int64_t in_the_way(const Pass& pass, int layer, int64_t bytes) const;
-  void reduce(const Pass& pass, int layer, Labels& labels) const;
+  void reduce(const Pass& pass, int layer, Labels& labels);
   // False where the labels ran out; `found` is then what a narrower pass would have found, if anything.
   bool run(const Pass& pass, std::optional<ExactSolution>& found);
   void close(Class& of, ExactOutcome& out);
-  ExactSolution traced(const SizeClass& size, const std::vector<Labels>& all) const;
+  ExactSolution traced(const SizeClass& size) const;
 
   const ExactModel& model_;
   DualSolver dual_;
@@ -115,6 +115,11 @@ class ExactSearch {
   std::vector<int64_t> later_residents_;      // [layer]: bytes that may be held of it and of those after it
   std::vector<std::vector<uint32_t>> quick_;  // [layer]
   std::vector<std::optional<Rest>> rests_;    // by depth
+  // Of the pass at hand; what it took in memory is the next one's.
+  std::vector<Labels> labels_;    // [depth + 1]
+  Labels kept_;                   // of reduce()
+  std::vector<Memory> followed_;  // by Label::memory
+  Memory next_memory_{};          // of the label at hand
 };
 
 }  // namespace tessera
