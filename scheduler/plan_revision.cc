@@ -2,6 +2,7 @@
 #include "scheduler/plan_revision.h"
 
 #include <algorithm>
+#include <array>
 #include <string>
 #include <utility>
 
@@ -114,14 +115,13 @@ std::vector<PlannedLoad> PlanRevision::loads_of(const Plan& next) const {
       out.push_back(load);
       continue;
     }
-    for (int level = 1; level < kBitsLevels; ++level) {
-      PlannedLoad some{load.op, load.layer, level_bits(level), 0};
-      for (SliceMask rest = load.slices; rest != 0; rest &= rest - 1) {
-        const ShardId id{load.layer, static_cast<int16_t>(std::countr_zero(rest))};
-        if (next.bits_of(id) == some.bits) some.slices |= bit(id.slice);
-      }
-      if (some.slices != 0) out.push_back(some);
+    std::array<SliceMask, kBitsLevels> at{};
+    for (SliceMask rest = load.slices; rest != 0; rest &= rest - 1) {
+      const ShardId id{load.layer, static_cast<int16_t>(std::countr_zero(rest))};
+      at[bits_level(next.bits_of(id))] |= bit(id.slice);
     }
+    for (int level = 1; level < kBitsLevels; ++level)  // 0: left out
+      if (at[level] != 0) out.push_back({load.op, load.layer, level_bits(level), at[level]});
   }
   return out;
 }

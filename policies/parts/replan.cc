@@ -51,22 +51,24 @@ void Reviser::on_event(const Event& event, PlanEditor& editor) {
     if (!is_shard_load(editor.graph().task(event.task))) return;
   } else {
     swings_ = true;
-    if (event.kind == Event::Kind::kDeviceLost) ended_.clear();
+    if (event.kind == Event::Kind::kDeviceLost) ended_.clear(), ways_.clear();
   }
   // What was seen over the whole request steadies what was seen last.
   const Pace whole = editor.pace();
   const Pace pace{(scaled(loads_) + whole.loads) / 2, (scaled(computes_) + whole.computes) / 2};
   swings_ = swings_ || std::abs(pace.loads - kOne) >= kOne / kNoise || std::abs(pace.computes - kOne) >= kOne / kNoise;
   if (!swings_ && event.kind == Event::Kind::kTaskEnded) return;
-  RevisionSearch(editor, event, ended_, pace).make();
+  RevisionSearch(editor, event, ended_, ways_, pace).make();
 }
 
-RevisionSearch::RevisionSearch(PlanEditor& editor, const Event& event, const std::vector<bool>& ended, const Pace& pace)
+RevisionSearch::RevisionSearch(PlanEditor& editor, const Event& event, const std::vector<bool>& ended, WayBook& ways,
+                               const Pace& pace)
     : editor_(editor),
       view_(editor.view()),
       budgets_(event.budgets),
       now_(event.now),
       ended_(ended),
+      ways_(ways),
       pace_(pace),
       plan_(editor.plan()),
       pending_(editor.pending()) {}
@@ -82,7 +84,7 @@ void RevisionSearch::make() {
   if (budgets_.latency == kForever) return;
   const Result<Forecast> now = editor_.forecast({}, plan_.quantile, pace_);
   if (!now.ok()) return;
-  RestPaths paths(editor_, now_, ended_, pace_, std::min(std::max(kWorst, pace_.loads), pace_.loads * kWorst / kOne));
+  RestPaths paths(editor_, now_, ended_, pace_, std::min(std::max(kWorst, pace_.loads), pace_.loads * kWorst / kOne), ways_);
   // What the paths do not see: memory that is waited for, the exit head, transfers.
   const double unseen = static_cast<double>(now->end.ns) - paths.latest();
   const double target = static_cast<double>(budgets_.latency.ns - budgets_.latency.ns / kSpare) - unseen;

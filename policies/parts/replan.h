@@ -29,13 +29,14 @@ class Reviser {
   double loads_ = 1, computes_ = 1;
   bool seen_load_ = false;
   std::vector<bool> ended_;  // by task of the plan that runs
+  WayBook ways_;             // of its layers
   bool swings_ = false;      // something went otherwise than planned in this request
 };
 
 // One revision of one moment. Everything by forecasts of the editor; edits are tried in order of worth, by bisection.
 class RevisionSearch {
  public:
-  RevisionSearch(PlanEditor& editor, const Event& event, const std::vector<bool>& ended, const Pace& pace);
+  RevisionSearch(PlanEditor& editor, const Event& event, const std::vector<bool>& ended, WayBook& ways, const Pace& pace);
   void make();
 
  private:
@@ -65,6 +66,7 @@ class RevisionSearch {
   const Budgets budgets_;
   const Duration now_;
   const std::vector<bool>& ended_;
+  WayBook& ways_;
   const Pace pace_;
   const Plan& plan_;
   const std::vector<PendingLoad> pending_;
