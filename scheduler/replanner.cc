@@ -198,6 +198,13 @@ std::vector<Bytes> Replanner::wanted_capacity() const {
   return wanted;
 }
 
+// That edits may count on: what has come but is not in force yet may go again.
+std::vector<Bytes> Replanner::usable_capacity() const {
+  std::vector<Bytes> usable = wanted_capacity();
+  usable[0] = std::min(usable[0], capacity_[0]);
+  return usable;
+}
+
 // More is there at once; less, where the rest can do with it.
 void Replanner::settle_memory() {
   const std::vector<Bytes> wanted = wanted_capacity();
@@ -279,7 +286,7 @@ Result<Forecast> Replanner::forecast(std::span<const ShardEdit> edits, double qu
   TESSERA_ASSIGN(const PlanDraft draft, revision_.draft(edits, budgets().preload));
   TESSERA_TRY(check_waiting(draft));
   const RunProgress at = progress();
-  TESSERA_ASSIGN(const Timeline timeline, rest(at, &draft, draft.grows ? wanted_capacity() : capacity_, quantile, pace));
+  TESSERA_ASSIGN(const Timeline timeline, rest(at, &draft, draft.grows ? usable_capacity() : capacity_, quantile, pace));
   Forecast out;
   out.end = offset_ + timeline.makespan;
   out.peak = timeline.peak.empty() ? Bytes{} : timeline.peak[0];
@@ -301,7 +308,7 @@ Status Replanner::revise(std::span<const ShardEdit> edits, std::string_view why)
   if (draft.edits.empty()) return {};
   TESSERA_TRY(check_waiting(draft));
   if (draft.grows) {
-    const Result<Timeline> granted = rest(progress(), &draft, wanted_capacity(), 0.5, {});
+    const Result<Timeline> granted = rest(progress(), &draft, usable_capacity(), 0.5, {});
     if (!granted.ok()) return granted.error();
   }
   std::vector<TaskId> tasks;

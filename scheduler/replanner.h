@@ -81,6 +81,7 @@ class Replanner final : public RunWatch, public PlanEditor, public BudgetListene
   Event event_of(const Queued& queued) const;  // under mutex_
   void settle_memory();
   std::vector<Bytes> wanted_capacity() const;
+  std::vector<Bytes> usable_capacity() const;
   Budgets budgets() const;
   Duration duration(const Task& task, double quantile) const;
   RunProgress progress() const;

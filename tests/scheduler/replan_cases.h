@@ -5,10 +5,31 @@
 #include <string>
 #include <vector>
 
+#include "described_session.h"
 #include "framework/policy.h"
-#include "session_rig.h"
 
 namespace tessera::testing {
+
+// Six layers of twelve slices, whose requests a script decides and revises.
+struct Described : DescribedSession {
+  explicit Described(int cpus = 1) : DescribedSession(plain_shape(6, 12), cpus) {}
+  void open() { session = Session::open(shape, nullptr, accuracy, machine, {}).take(); }
+  Answer run(const RequestOptions& options = scripted(), int tokens = kTokens) {
+    auto answer = session->run(options, std::vector<int32_t>(tokens, 2), std::vector<int32_t>(tokens, 0));
+    if (!answer.ok()) {
+      ADD_FAILURE() << answer.error().message;
+      return {};
+    }
+    return answer.take();
+  }
+  // The same request, decided so from the start, by a session that has run nothing.
+  Answer run_decided(const Plan& plan, const RequestOptions& options = scripted()) {
+    Script::now().on_event = nullptr;
+    Script::now().decide = [plan](const PlanningView&) -> Result<Decision> { return Decision{plan}; };
+    open();
+    return run(options);
+  }
+};
 
 // What the plan would have been, had it been decided with the edits.
 inline Plan edited(Plan plan, const std::vector<ShardEdit>& edits) {
