@@ -119,6 +119,12 @@ Status StoreSession::recover(const RequestOptions& options, const Input& input, 
     if (cancel_.load()) return cancelled_error();
     rest = plan_rest(options, input, {failed.plan, layer, loss.devices, elapsed});
   }
+  return go_on_with(std::move(rest), faults, layer, elapsed, answer);
+}
+
+// What was given up goes into the answer, and the rest takes its place.
+Status StoreSession::go_on_with(Result<PlannedRequest> rest, const std::vector<DeviceFault>& faults,
+                                std::optional<int> layer, Duration elapsed, Answer& answer) {
   if (!rest.ok())
     return Error{ErrorCode::kDevice, "device " + faults.front().name + " failed: " + faults.front().error +
                                          "; nothing could take over: " + rest.error().message};

@@ -71,13 +71,7 @@ Status StoreSession::recover_virtually(const RequestOptions& options, const Inpu
     loss.patient = true;
     rest = plan_rest(options, input, {failed.plan, layer, loss.devices, elapsed});
   }
-  if (!rest.ok())
-    return Error{ErrorCode::kDevice, "device " + faults.front().name + " failed: " + faults.front().error +
-                                         "; nothing could take over: " + rest.error().message};
-  answer.taken_over.push_back({faults, layer, elapsed, answer.executed, std::move(answer.report)});
-  answer.planned = std::make_shared<const PlannedRequest>(rest.take());
-  drop_unused(*answer.planned);
-  return {};
+  return go_on_with(std::move(rest), faults, layer, elapsed, answer);
 }
 
 // What a binder would have saved: shards of `layer` and later ones that lie whole in the host's memory, and of the layers

@@ -128,6 +128,8 @@ class StoreSession final : public Session {
   Status attempt(const RequestOptions& options, RequestBinder& binder, const Loss& loss, Attempt& run, Answer& answer);
   Status recover(const RequestOptions& options, const Input& input, Duration arrival, std::unique_ptr<RequestBinder> binder,
                  Loss& loss, Answer& answer);
+  Status go_on_with(Result<PlannedRequest> rest, const std::vector<DeviceFault>& faults, std::optional<int> layer,
+                    Duration elapsed, Answer& answer);
   bool note(const std::vector<DeviceFault>& faults, Loss& loss);
   void await_slow(Loss& loss);
   void set_arena_limit(const PlannedRequest& planned, bool may_grow);
