@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "framework/random.h"
+
 namespace tessera {
 namespace {
 
@@ -15,14 +17,6 @@ int64_t scaled(int64_t a, int64_t b, int64_t c) {
   Wide quotient = twice / divisor;
   if (twice % divisor < 0) --quotient;  // towards minus infinity
   return static_cast<int64_t>(quotient);
-}
-
-// splitmix64 (Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators, OOPSLA 2014): the same everywhere.
-uint64_t next_random(uint64_t& state) {
-  uint64_t z = (state += 0x9e3779b97f4a7c15u);
-  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-  z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-  return z ^ (z >> 31);
 }
 
 // Quantisation noise falls by four with each bit; one bit is nearly as bad as absence.
@@ -81,7 +75,7 @@ AccuracyModel random_importance(const ModelShape& shape, uint64_t seed) {
   model.scale_ppm.assign(shards, 1'000'000);
   uint64_t state = seed;
   for (size_t i = 0; i < shards; ++i) {
-    const auto importance = static_cast<int64_t>(1'000 + next_random(state) % 8'000);
+    const auto importance = static_cast<int64_t>(1'000 + splitmix64(state) % 8'000);
     for (int level = 0; level < kBitsLevels; ++level) model.sensitivity.push_back(loss_at(importance, level));
     model.importance_accuracy.push_back({500'000 + importance});
     model.importance_loss.push_back({100'000 - importance});

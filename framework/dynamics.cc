@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "framework/random.h"
+
 namespace tessera {
 namespace {
 
@@ -64,9 +66,13 @@ Status check_frequency(const FrequencyLevels& f) {
 
 Status check_shared(const SharedBandwidth& s, int devices) {
   if (!within(s.bandwidth, 1, kWidestBandwidth)) return invalid(s.name + ": bandwidth " + std::to_string(s.bandwidth));
-  for (const auto& member : s.members)
-    if (member.device >= devices || !within(member.demand, 1, kWidestBandwidth))
-      return invalid(s.name + ": member " + std::to_string(member.device) + " asks for " + std::to_string(member.demand));
+  for (auto member = s.members.begin(); member != s.members.end(); ++member) {
+    const auto same = [&](const SharedBandwidth::Member& other) { return other.device == member->device; };
+    if (std::any_of(s.members.begin(), member, same))
+      return invalid(s.name + ": device " + std::to_string(member->device) + " is a member twice");
+    if (member->device >= devices || !within(member->demand, 1, kWidestBandwidth))
+      return invalid(s.name + ": member " + std::to_string(member->device) + " asks for " + std::to_string(member->demand));
+  }
   for (const auto& b : s.background) {
     const bool steady = b.period == Duration{};
     if (!within(b.demand, 0, kWidestBandwidth) || (!steady && !lasts(b.period)) || b.busy < Duration{} ||
@@ -81,10 +87,8 @@ Status check_shared(const SharedBandwidth& s, int devices) {
 uint64_t hash_draw(std::initializer_list<uint64_t> words) {
   uint64_t state = 0;
   for (const uint64_t word : words) {
-    uint64_t z = (state ^ word) + 0x9e3779b97f4a7c15u;
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    state = z ^ (z >> 31);
+    uint64_t start = state ^ word;
+    state = splitmix64(start);
   }
   return state;
 }

@@ -18,8 +18,8 @@ namespace tessera {
 
 inline constexpr int64_t kPpm = 1'000'000;
 
-// A value drawn by what it is for (seed, request, task, ...): equal words, equal value, on every machine. splitmix64's
-// finaliser over each word (Steele, Lea, Flood: "Fast Splittable Pseudorandom Number Generators", OOPSLA 2014).
+// A value drawn by what it is for (seed, request, task, ...): equal words, equal value, on every machine. One splitmix64
+// (framework/random.h) a word, from the word and the value before it.
 uint64_t hash_draw(std::initializer_list<uint64_t> words);
 
 // A distribution by its quantiles: entry i of n lies at probability i / (n - 1); between them it is linear.
@@ -86,8 +86,8 @@ struct SharedBandwidth {
     Duration period, busy, phase;
   };
   std::string name;
-  int64_t bandwidth = 0;  // bytes a second; > 0
-  std::vector<Member> members;
+  int64_t bandwidth = 0;        // bytes a second; > 0
+  std::vector<Member> members;  // each device once
   std::vector<Background> background;
 };
 

@@ -1,11 +1,11 @@
 // Carries tasks forward on a simulated machine whose speeds change: each has work left, and every change is an event.
 //
 //   work of a task   nominal ns x jitter ppm x request ppm                     [ns x ppm, 128 bits, exact]
-//   speed of a lane  swing x share of bandwidth x frequency x throttle / contention    [ppm, each product rounded down, >=
-//   1] an event         the first instant at which a task ends, fails, or a speed changes; all work falls by speed x time
+//   speed of a lane  swing x share of bandwidth x frequency x throttle / contention
+//                    [ppm, each product rounded down, at least 1]
+//   an event         the first instant at which a task ends, fails, or a speed changes; all work falls by speed x time
 //
-// The same integers in the same order everywhere; ties have no order: speeds depend on which lanes run, not on who came
-// first.
+// The same integers in the same order everywhere. Ties have no order: speeds depend on which lanes run, not since when.
 #pragma once
 
 #include <memory>

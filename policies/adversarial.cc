@@ -10,6 +10,7 @@
 // Knobs:     none; the request's seed.
 #include <algorithm>
 
+#include "framework/random.h"
 #include "framework/registry.h"
 #include "policies/parts/assembly.h"
 #include "policies/parts/choices.h"
@@ -22,16 +23,10 @@ namespace {
 
 constexpr int kTries = 24;
 
-// splitmix64: equal on every machine (std distributions are not).
 class Dice {
  public:
   explicit Dice(uint64_t seed) : state_(seed) {}
-  uint64_t next() {
-    uint64_t z = (state_ += 0x9e3779b97f4a7c15u);
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return z ^ (z >> 31);
-  }
+  uint64_t next() { return splitmix64(state_); }
   int below(int n) { return static_cast<int>(next() % static_cast<uint64_t>(n)); }
   bool one_in(int n) { return below(n) == 0; }
   template <typename T>

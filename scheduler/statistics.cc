@@ -5,16 +5,10 @@
 #include <cmath>
 #include <vector>
 
+#include "framework/random.h"
+
 namespace tessera {
 namespace {
-
-// Steele, Lea, Flood: "Fast Splittable Pseudorandom Number Generators", OOPSLA 2014.
-uint64_t splitmix64(uint64_t& state) {
-  uint64_t z = state += 0x9e3779b97f4a7c15;
-  z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
-  z = (z ^ z >> 27) * 0x94d049bb133111eb;
-  return z ^ z >> 31;
-}
 
 // Below n, by multiplication: its bias is below n / 2^32.
 size_t draw_below(uint64_t& state, size_t n) { return static_cast<size_t>((splitmix64(state) >> 32) * n >> 32); }

@@ -3,19 +3,15 @@
 
 #include <algorithm>
 
+#include "framework/random.h"
+
 namespace tessera {
 namespace {
 
-// splitmix64 (Steele, Lea, Flood, OOPSLA 2014).
 class Random {
  public:
   explicit Random(uint64_t seed) : state_(seed) {}
-  uint64_t next() {
-    uint64_t z = (state_ += 0x9e3779b97f4a7c15u);
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return z ^ (z >> 31);
-  }
+  uint64_t next() { return splitmix64(state_); }
   // In [least, most], evenly: draws that would favour small values are thrown away.
   int64_t between(int64_t least, int64_t most) {
     const uint64_t count = static_cast<uint64_t>(most - least) + 1, fair = UINT64_MAX - UINT64_MAX % count;

@@ -3,19 +3,16 @@
 
 #include <algorithm>
 
+#include "framework/random.h"
+
 namespace tessera {
 namespace {
 
-// splitmix64 (Steele, Lea, Flood, OOPSLA 2014): the same plans on every machine.
+// The same plans on every machine.
 class Random {
  public:
   explicit Random(uint64_t seed) : state_(seed) {}
-  uint64_t next() {
-    uint64_t z = (state_ += 0x9e3779b97f4a7c15u);
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return z ^ (z >> 31);
-  }
+  uint64_t next() { return splitmix64(state_); }
   size_t below(size_t n) { return next() % n; }
   template <typename T>
   T pick(const std::vector<T>& from) {
