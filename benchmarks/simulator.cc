@@ -14,14 +14,13 @@
 #include <filesystem>
 #include <fstream>
 #include <map>
-#include <numeric>
 #include <set>
 #include <string>
 
-#include <sys/resource.h>
 #include <unistd.h>
 
-#include "framework/clock.h"
+#include "benchmarks/other_programs.h"
+#include "benchmarks/simulator_cases.h"
 #include "framework/registry.h"
 #include "scheduler/simulation.h"
 #include "shards/accuracy_profile.h"
@@ -49,44 +48,6 @@ T need(Result<T> result) {
   if (!result.ok()) stop(result.error().message);
   return result.take();
 }
-
-double quantile(std::vector<double> v, double q) {
-  if (v.empty()) return 0;
-  std::sort(v.begin(), v.end());
-  return v[std::min(v.size() - 1, static_cast<size_t>(q * static_cast<double>(v.size())))];
-}
-double median(const std::vector<double>& v) { return quantile(v, 0.5); }
-
-// What other programs take of this machine's processors: a round beside them says nothing about the machine.
-class Others {
- public:
-  Others() { restart(); }
-  void restart() {
-    busy_ = busy_seconds() - own_seconds();
-    start_ = WallClock::instance().now();
-  }
-  // The share of one core since the last restart.
-  double share() const {
-    return (busy_seconds() - own_seconds() - busy_) / std::max(1e-3, (WallClock::instance().now() - start_).seconds());
-  }
-
- private:
-  static double own_seconds() {
-    struct rusage use {};
-    ::getrusage(RUSAGE_SELF, &use);
-    return static_cast<double>(use.ru_utime.tv_sec + use.ru_stime.tv_sec) +
-           static_cast<double>(use.ru_utime.tv_usec + use.ru_stime.tv_usec) / 1e6;
-  }
-  static double busy_seconds() {
-    std::ifstream file("/proc/stat");
-    std::string word;
-    double user = 0, nice = 0, system = 0;
-    file >> word >> user >> nice >> system;
-    return (user + nice + system) / static_cast<double>(::sysconf(_SC_CLK_TCK));
-  }
-  double busy_ = 0;
-  Duration start_;
-};
 
 struct Arguments {
   std::string store, checkpoint = "models/minilm6-sst2", csv;
@@ -120,42 +81,6 @@ Arguments parse(int count, char** words) {
   return a;
 }
 
-// Decides as the policy of knob "of" does for the latency of knob "latency", once for each case and state of the buffer:
-// both sides then run the same plan, whatever their costs have become.
-class HeldPolicy final : public Policy {
- public:
-  std::string_view name() const override { return "held"; }
-  std::string_view summary() const override { return "holds another policy's plans"; }
-  std::vector<KnobDescription> knobs() const override {
-    return {{"of", "", "", "the policy"}, {"case", "", "", "whose plan"}, {"latency", "ns", "", "its budget"}};
-  }
-  Result<Decision> decide(const PlanningView& view) override {
-    static std::map<std::string, Decision> held;
-    std::string key = view.knobs.at("case");
-    for (const int depth : view.residency.exits) key += ' ' + std::to_string(depth);
-    for (const ResidentShard& s : view.residency.shards)
-      key += ' ' + std::to_string(s.id.layer) + '.' + std::to_string(s.id.slice) + '@' + std::to_string(s.bits);
-    if (const auto known = held.find(key); known != held.end()) return known->second;
-    PlanningView asked = view;
-    asked.budgets.latency = {std::stoll(view.knobs.at("latency"))};
-    asked.knobs.clear();
-    TESSERA_ASSIGN(Decision decision, policies().find(view.knobs.at("of"))->make()->decide(asked));
-    return held.emplace(key, std::move(decision)).first->second;
-  }
-};
-
-struct Case {
-  RequestOptions options;
-  std::string policy;
-  int tokens = 0;
-  std::unique_ptr<Session> real, simulated;
-  std::string text;  // what the plan is
-  std::vector<double> real_ms, simulated_ms;
-  double replayed_ms = 0;                                                      // what the plan predicts: replay times margin
-  std::map<std::string, std::vector<double>> real_by_kind, simulated_by_kind;  // ms: a run's sum over its tasks of a kind
-  double error() const { return median(simulated_ms) / median(real_ms) - 1; }
-};
-
 struct Side {
   Machine machine;
   Calibration calibration;
@@ -171,48 +96,6 @@ Side open_side(const Store& store, bool again, bool read_only) {
   options.read_only = read_only;
   side.calibration = need(calibrate(side.machine, store, options));
   return side;
-}
-
-std::vector<Case> all_cases(const ModelShape& shape) {
-  const Duration latencies[] = {milliseconds(4), milliseconds(8), milliseconds(14), milliseconds(25), milliseconds(60)};
-  const Bytes memories[] = {mib(6), mib(12), mib(48)};
-  std::vector<Case> cases;
-  const auto add = [&](const char* policy, int tokens, Duration latency, Bytes memory, std::optional<int> depth,
-                       std::optional<Bits> bits) {
-    if (policies().find(policy) == nullptr) return;
-    Case c;
-    c.policy = policy;
-    c.tokens = std::min(tokens, shape.max_tokens);
-    c.options.policy = "held";
-    c.options.budgets = {kForever, memory, {}};
-    c.options.depth = depth;
-    c.options.bits = bits;
-    c.options.knobs = {{"of", policy}, {"case", std::to_string(cases.size())}, {"latency", std::to_string(latency.ns)}};
-    cases.push_back(std::move(c));
-  };
-  for (const int tokens : {8, 12, 20, 32, 48, 64, 100, 128})
-    for (const Duration latency : latencies)
-      for (const Bytes memory : memories)
-        for (const char* policy : {"sti", "greedy-byte", "elastic"}) add(policy, tokens, latency, memory, {}, {});
-  for (const int tokens : {8, 16, 24, 40, 64, 96, 128})
-    for (const int depth : shape.depths)
-      for (const Bits bits : shape.bitwidths)
-        for (const char* policy : {"std-pipeline", "load-exec"}) add(policy, tokens, kForever, mib(48), depth, bits);
-  return cases;
-}
-
-// Spread over all that could be asked for, always the same ones.
-void shuffle(std::vector<Case>& cases) {
-  for (size_t i = cases.size(); i > 1; --i) std::swap(cases[i - 1], cases[hash_draw({7, i}) % i]);
-}
-
-std::string describe(const Case& c, const Plan& plan) {
-  std::map<int, int> bits;
-  for (const Bits b : plan.bits) ++bits[b];
-  std::string text = "T=" + std::to_string(c.tokens) + " depth " + std::to_string(plan.depth) + ", shards";
-  for (const auto& [b, count] : bits)
-    if (b != kAbsent) text += ' ' + std::to_string(count) + "x" + std::to_string(b) + 'b';
-  return text + ", loads " + std::to_string(plan.loads.size());
 }
 
 Answer run(Session& session, const Case& c, int round) {
@@ -388,63 +271,69 @@ void warm_up(const std::string& folder) {
   }
 }
 
+// Calibrates where that is asked for, and teaches; again where others worked meanwhile.
+Side open_taught(const Arguments& arguments, const Store& store, const AccuracyModel& accuracy, std::vector<Case>& cases) {
+  for (int attempt = 1;; ++attempt) {
+    const Others others;
+    Side real = open_side(store, arguments.again, false);
+    teach(cases, store, accuracy, real);
+    if (!arguments.again || attempt == kPatience || others.share() <= kDisturbed) return real;
+    std::printf("calibrating was disturbed: others took %.0f %% of a core\n", 100 * others.share());
+  }
+}
+
+// Prints what came of it; whether the targets are kept.
+bool conclude(const std::vector<Case>& cases, int rounds) {
+  std::map<std::string, std::vector<const Case*>> by_policy;
+  std::vector<const Case*> all;
+  std::vector<double> errors;
+  for (const Case& c : cases) {
+    by_policy[c.policy].push_back(&c);
+    all.push_back(&c);
+    errors.push_back(std::fabs(c.error()));
+  }
+  std::printf("\n%zu plans of %zu policies, %d rounds; error = simulated / real - 1\n\n", cases.size(), by_policy.size(),
+              rounds);
+  std::printf(
+      "| policy       | plans |  median |     p95 |   worst |    bias | replay: |     p95 | in 90 %% |\n"
+      "|--------------|------:|--------:|--------:|--------:|--------:|--------:|--------:|-------:|\n");
+  for (const auto& [name, some] : by_policy) print_row(name.c_str(), some);
+  print_row("all", all);
+  print_worst(cases);
+  const bool kept = cases.size() >= kFewestPlans && median(errors) <= kMedianTarget && quantile(errors, 0.95) <= kTailTarget;
+  std::printf("\n%s: median at most 10 %%, p95 at most 30 %%, 200 plans or more\n", kept ? "kept" : "NOT KEPT");
+  return kept;
+}
+
+bool bench_store(const Arguments& arguments, const std::string& folder) {
+  warm_up(folder);
+  const auto store = need(Store::open(folder));
+  bool profiled = false;
+  StoredProfile profile = need(load_profile(*store, "", &profiled));
+  if (!profiled) profile.model = random_importance(store->shape(), 1);
+  std::vector<Case> cases = all_cases(store->shape());
+  shuffle(cases);
+  Side real = open_taught(arguments, *store, profile.model, cases);
+  Side simulated = open_side(*store, false, true);  // from the file
+  simulated.machine.virtual_time = true;
+  simulate(simulated.machine, simulated.calibration, 1);
+  print_contention(simulated.calibration);
+  cases = warmed(std::move(cases), static_cast<size_t>(arguments.plans), *store, profile.model, real, simulated);
+  measure_real(cases, arguments.rounds);
+  measure_simulated(cases);
+  write_csv(arguments.csv, cases);
+  return conclude(cases, arguments.rounds);
+}
+
 int bench(const Arguments& arguments) {
-  std::string folder = arguments.store;
+  if (!arguments.store.empty()) return bench_store(arguments, arguments.store) ? 0 : 1;
   const std::filesystem::path made =
       std::filesystem::temp_directory_path() / ("tessera_bench_store_" + std::to_string(::getpid()));
-  if (folder.empty()) {
-    folder = made.string();
-    (void)need(make_store(arguments.checkpoint, folder, {}));
-  }
-  warm_up(folder);
-  int verdict = 1;
-  {
-    const auto store = need(Store::open(folder));
-    bool profiled = false;
-    StoredProfile profile = need(load_profile(*store, "", &profiled));
-    if (!profiled) profile.model = random_importance(store->shape(), 1);
-    std::vector<Case> cases = all_cases(store->shape());
-    shuffle(cases);
-    Side real;
-    for (int attempt = 0; attempt < (arguments.again ? kPatience : 1); ++attempt) {
-      const Others others;
-      real = open_side(*store, arguments.again, false);
-      teach(cases, *store, profile.model, real);
-      if (others.share() <= kDisturbed) break;
-      std::printf("calibrating was disturbed: others took %.0f %% of a core\n", 100 * others.share());
-    }
-    Side simulated = open_side(*store, false, true);  // from the file
-    simulated.machine.virtual_time = true;
-    simulate(simulated.machine, simulated.calibration, 1);
-    print_contention(simulated.calibration);
-    cases = warmed(std::move(cases), static_cast<size_t>(arguments.plans), *store, profile.model, real, simulated);
-    measure_real(cases, arguments.rounds);
-    measure_simulated(cases);
-    std::map<std::string, std::vector<const Case*>> by_policy;
-    std::vector<const Case*> all;
-    std::vector<double> errors;
-    for (const Case& c : cases) {
-      by_policy[c.policy].push_back(&c);
-      all.push_back(&c);
-      errors.push_back(std::fabs(c.error()));
-    }
-    std::printf("\n%zu plans of %zu policies, %d rounds; error = simulated / real - 1\n\n", cases.size(), by_policy.size(),
-                arguments.rounds);
-    std::printf(
-        "| policy       | plans |  median |     p95 |   worst |    bias | replay: |     p95 | in 90 %% |\n"
-        "|--------------|------:|--------:|--------:|--------:|--------:|--------:|--------:|-------:|\n");
-    for (const auto& [name, some] : by_policy) print_row(name.c_str(), some);
-    print_row("all", all);
-    print_worst(cases);
-    write_csv(arguments.csv, cases);
-    const bool kept =
-        cases.size() >= kFewestPlans && median(errors) <= kMedianTarget && quantile(errors, 0.95) <= kTailTarget;
-    std::printf("\n%s: median at most 10 %%, p95 at most 30 %%, 200 plans or more\n", kept ? "kept" : "NOT KEPT");
-    verdict = kept ? 0 : 1;
-  }
+  (void)need(make_store(arguments.checkpoint, made.string(), {}));
+  const bool kept = bench_store(arguments, made.string());
   std::error_code ignored;
   std::filesystem::remove_all(made, ignored);
-  return verdict;
+  return kept ? 0 : 1;
 }
 
 }  // namespace
