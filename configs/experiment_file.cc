@@ -157,6 +157,12 @@ Status read_requests(TomlTable& document, const std::string& file, Experiment& e
   TESSERA_ASSIGN(experiment.quantile, document.number("quantile", 0.5, 0.999, experiment.quantile));
   TESSERA_ASSIGN(experiment.best_effort, document.boolean("best_effort", false));
   TESSERA_ASSIGN(experiment.decide_limit, document.duration("decide_limit", experiment.decide_limit));
+  if (document.has("worker_memory")) {
+    TESSERA_ASSIGN(const std::string text, document.text("worker_memory"));
+    const Result<Bytes> bytes = parse_budget_bytes(text);
+    if (!bytes.ok()) return document.error("worker_memory", "worker_memory: " + bytes.error().message);
+    experiment.worker_memory = *bytes;
+  }
   return {};
 }
 

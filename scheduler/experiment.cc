@@ -31,13 +31,16 @@ class Identity {
   std::string text_;
 };
 
+Status check_policy(const std::string& what, const std::string& name) {
+  if (policies().find(name) != nullptr) return {};
+  std::vector<std::string> names;
+  for (const auto& known : policies().entries()) names.push_back(known.name);
+  return invalid(unknown_name(what, name, names));
+}
+
 Status check_contender(const Contender& contender) {
+  TESSERA_TRY(check_policy("policy", contender.policy));
   const auto* entry = policies().find(contender.policy);
-  if (entry == nullptr) {
-    std::vector<std::string> names;
-    for (const auto& known : policies().entries()) names.push_back(known.name);
-    return invalid(unknown_name("policy", contender.policy, names));
-  }
   std::vector<std::string> known;
   for (const KnobDescription& knob : entry->make()->knobs()) known.push_back(knob.name);
   for (const auto& [name, value] : contender.knobs)
@@ -150,7 +153,6 @@ std::string cell_id(const Experiment& e, const Ingredients& ingredients, const C
   id.add("repetitions", e.repetitions);
   id.add("best_effort", e.best_effort);
   id.add("reference", e.reference);
-  id.add("decide_limit", e.decide_limit.ns);
   return id.digest();
 }
 
@@ -194,6 +196,11 @@ Status check_experiment(const Experiment& e) {
   if (e.tokens < 1) return invalid("tokens must be at least 1");
   if (!(e.quantile >= 0.5 && e.quantile < 1))
     return invalid("quantile " + std::to_string(e.quantile) + " must be at least 0.5 and below 1");
+  if (e.decide_limit.ns <= 0) return invalid("decide_limit must be more than " + to_string(e.decide_limit));
+  if (e.worker_memory && *e.worker_memory < kLeastWorkerMemory)
+    return invalid("worker_memory " + to_string(*e.worker_memory) + ": a worker needs at least " +
+                   to_string(kLeastWorkerMemory));
+  if (!e.reference.empty()) TESSERA_TRY(check_policy("reference", e.reference));
   if (!e.baseline.empty() && !labels.contains(e.baseline))
     return invalid(unknown_name("baseline", e.baseline, {labels.begin(), labels.end()}));
   return {};

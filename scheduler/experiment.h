@@ -52,6 +52,8 @@ struct Experiment {
   std::string baseline;      // label against which the share of the gap to the reference is told; empty: none
   std::string reference;     // registered policy that proves bounds; empty: none
   Duration decide_limit = milliseconds(10'000);  // a decision that takes longer is ended
+  // Resident memory of a process that decides; one that takes more is ended. Nothing: what suits the machine.
+  std::optional<Bytes> worker_memory;
 };
 
 // One run of one contender: a point of arenas x workloads x latencies x memories x preloads x seeds x contenders, in this
@@ -73,7 +75,8 @@ struct Ingredients {
   std::vector<std::string> workloads;   // by workload
   std::vector<std::string> contenders;  // by contender: its plug-in's build, where it came from one
 };
-// 16 hex digits over all that the cell's row depends on: an equal id means that the row still holds.
+// 16 hex digits over all that the cell's row depends on: an equal id means that the row still holds. What ends a worker
+// (decide_limit, worker_memory) is not in it: only rows that it cost an answer depend on it.
 std::string cell_id(const Experiment& experiment, const Ingredients& ingredients, const Cell& cell);
 
 // A rank's share of the sweep: whole groups where there are enough of them, else single cells.
@@ -84,6 +87,9 @@ std::vector<Cell> cells_of_shard(const Experiment& experiment, SweepShard shard)
 
 // What the run of one of these requests asks of the session.
 RequestOptions options_of(const Experiment& experiment, const Cell& cell);
+
+// Less is not enough for a process that only opens a model.
+inline constexpr Bytes kLeastWorkerMemory = mib(256);
 
 // kInvalid names what is missing, twice or out of range.
 Status check_experiment(const Experiment& experiment);

@@ -79,10 +79,28 @@ void scale_loads(Machine& machine, double speed) {
 
 std::string Tournament::called(const std::string& policy) const { return watched_ ? watched_name(policy) : policy; }
 
-// Nothing where nobody proves one, or where the plan starts from another residency than the reference would.
-std::optional<ProvenBound> Tournament::bound(const Stage& stage, const Cell& cell, Session& session,
-                                             const PlannedRequest& planned) {
-  if (planned.drops_residents) return std::nullopt;
+// What the reference proves where `session` stands. Where memory is so tight that it proves nothing, what it proves without
+// a memory budget holds all the more: more memory never makes a plan worse (PlanReplay::replay_if).
+std::optional<ProvenBound> Tournament::proven(const Stage& stage, RequestOptions options, Session& session) const {
+  const auto own = session.plan(options, experiment_.tokens);
+  if (!own.ok() || (*own)->infeasible) return std::nullopt;
+  const Plan& plan = (*own)->plan;
+  std::optional<Micro> loss = (*own)->drops_residents ? std::nullopt : plan.loss_bound;
+  if (!loss) {
+    options.budgets.memory = kUnlimited;
+    const auto wide = session.plan(options, experiment_.tokens);
+    if (!wide.ok() || (*wide)->infeasible || (*wide)->drops_residents || !(*wide)->plan.loss_bound) return std::nullopt;
+    loss = std::min(*(*wide)->plan.loss_bound, plan.predicted.loss);
+  }
+  ProvenBound out{*loss, plan.predicted.loss, {}, {}};
+  if (!stage.accuracy->profiled()) return out;
+  out.accuracy = stage.accuracy->accuracy(*loss);
+  out.own_accuracy = plan.predicted.accuracy;
+  return out;
+}
+
+// Nothing where nobody proves one. `session` holds what the plan starts from.
+std::optional<ProvenBound> Tournament::bound(const Stage& stage, const Cell& cell, Session& session) {
   if (cell.group != group_) bounds_.clear();
   group_ = cell.group;
   RequestOptions options = options_of(experiment_, cell);
@@ -93,15 +111,18 @@ std::optional<ProvenBound> Tournament::bound(const Stage& stage, const Cell& cel
   options.knobs.clear();
   options.depth = options.width = {};
   options.bits = {};
-  std::optional<ProvenBound>& out = bounds_[key];
-  const auto answer = session.plan(options, experiment_.tokens);
-  if (!answer.ok() || (*answer)->infeasible || (*answer)->drops_residents || !(*answer)->plan.loss_bound) return out;
-  const Plan& plan = (*answer)->plan;
-  out = ProvenBound{*plan.loss_bound, plan.predicted.loss, {}, {}};
-  if (!stage.accuracy->profiled()) return out;
-  out->accuracy = stage.accuracy->accuracy(*plan.loss_bound);
-  out->own_accuracy = plan.predicted.accuracy;
-  return out;
+  return bounds_[key] = proven(stage, std::move(options), session);
+}
+
+Status Tournament::understands(const Stage& stage, const Cell& cell) {
+  TESSERA_ASSIGN(const auto session, Session::open(*stage.shape, nullptr, *stage.accuracy, *stage.machine, stage.tokenizer));
+  RequestOptions options = options_of(experiment_, cell);
+  options.policy = called(options.policy);
+  options.budgets = {Duration{}, Bytes{0}, Bytes{0}};
+  options.best_effort = false;
+  const auto answer = session->plan(options, std::min(experiment_.tokens, stage.shape->max_tokens));
+  if (answer.ok() || answer.error().code != ErrorCode::kInvalid) return {};
+  return answer.error();
 }
 
 // Every run starts from what the policy preloads, at a moment of its own.
@@ -154,7 +175,13 @@ Result<Played> Tournament::play(const Stage& stage, const Cell& cell, bool with_
     return played;
   }
   take_prediction(*stage.accuracy, played);
-  if (with_bound && !experiment_.reference.empty()) played.bound = bound(stage, cell, *session, *played.planned);
+  if (with_bound && !experiment_.reference.empty()) {
+    std::unique_ptr<Session> empty;  // where the plan starts without what was preloaded
+    if (played.planned->drops_residents) {
+      TESSERA_ASSIGN(empty, Session::open(*stage.shape, nullptr, *stage.accuracy, machine, stage.tokenizer));
+    }
+    played.bound = bound(stage, cell, empty ? *empty : *session);
+  }
   if (const Status status = run_all(stage, options, *session, played); !status.ok()) {
     const std::string text = status.error().message;
     if (!blames_policy(status.error())) return status.error();

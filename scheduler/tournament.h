@@ -60,12 +60,16 @@ class Tournament {
   // A cell without a workload. `with_bound`: asks the reference, too. Errors are not the policy's: kCancelled, kInvalid for
   // what the experiment asks of the model.
   Result<Played> play(const Stage& stage, const Cell& cell, bool with_bound);
+  // Whether the contender's policy understands its knobs and what is given by hand, on this model: kInvalid says what not.
+  // Asks it to decide under budgets that nothing meets; any other answer than "invalid" is fine.
+  Status understands(const Stage& stage, const Cell& cell);
   // A cell with one: a stage for each app.
   Result<Played> play(const Workload& workload, const std::vector<Stage>& stages, const Cell& cell);
 
  private:
   std::string called(const std::string& policy) const;
-  std::optional<ProvenBound> bound(const Stage& stage, const Cell& cell, Session& session, const PlannedRequest& planned);
+  std::optional<ProvenBound> bound(const Stage& stage, const Cell& cell, Session& session);
+  std::optional<ProvenBound> proven(const Stage& stage, RequestOptions options, Session& session) const;
   Status run_all(const Stage& stage, const RequestOptions& options, Session& session, Played& played);
 
   const Experiment& experiment_;

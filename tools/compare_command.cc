@@ -86,10 +86,11 @@ int jobs_of(const CompareFlags& flags) {
 Result<int> sweep(const CompareFlags& flags) {
   TESSERA_ASSIGN(const Prepared prepared, prepare(flags));
   const Comparison& all = prepared.comparison;
-  TESSERA_ASSIGN(const auto folder, ResultsFolder::open(all.out, all.description, flags.update));
   const std::vector<Cell> cells = cells_of_shard(all.experiment, prepared.shard);
-  RowMap rows = folder->rows();
   const PlaySetup setup{all.experiment, prepared.workloads, all.ingredients, prepared.calibration, jobs_of(flags)};
+  TESSERA_TRY(check_settings(setup, cells));
+  TESSERA_ASSIGN(const auto folder, ResultsFolder::open(all.out, all.description, flags.update));
+  RowMap rows = folder->rows();
   const Status played = play_cells(setup, cells, *folder, rows);
   const Result<int> code = played.ok() ? conclude(all, cells, rows, flags, *folder) : Result<int>(played.error());
   if (!code.ok() && code.error().code == ErrorCode::kCancelled)

@@ -15,13 +15,16 @@ namespace tessera {
 namespace {
 
 void print_outcome(const Comparison& comparison, const std::vector<Cell>& cells, const std::vector<Json>& rows,
-                   const Json& document, bool json) {
+                   const Json& document, size_t others, bool json) {
   if (json) return print_json(document);
   const Painter paint(colours_wanted());
   const std::string& title = comparison.experiment.title;
   std::string text = title.empty() ? "" : paint(Paint::kBold, title) + "\n";
   text += render_comparison(comparison.experiment, cells, rows, document["summary"], terminal_columns(), paint);
   text += "\nrows, plans and significance: " + comparison.out + "/ (results.json, results.csv)\n";
+  if (others > 0)
+    text +=
+        std::to_string(others) + " rows of other contenders or budgets are kept there, and shown when they are asked for\n";
   std::fputs(text.c_str(), stdout);
 }
 
@@ -69,7 +72,7 @@ Result<int> conclude(const Comparison& comparison, const std::vector<Cell>& cell
   document["summary"] = summary_json(comparison.experiment, there, rows);
   document["pairs"] = pairs_json(there, rows, scores);
   TESSERA_TRY(folder.finish(rows, document));
-  print_outcome(comparison, there, rows, document, flags.output.json);
+  print_outcome(comparison, there, rows, document, folder.others(rows).size(), flags.output.json);
   std::fflush(stdout);
   if (!flags.no_report && flags.shard.empty() && !rows.empty()) make_report(comparison.out);
   return tell_errors(rows) > 0 ? kExitInternal : kExitDone;

@@ -97,13 +97,15 @@ Status read_data(const CompareFlags& flags, Experiment& experiment) {
 
 // Bounds come from the policy that proves them, where there is one; the baseline is the command's own default policy.
 void set_judges(const CompareFlags& flags, Experiment& experiment) {
-  if (!flags.reference.empty()) experiment.reference = flags.reference == "none" ? "" : flags.reference;
-  if (!flags.baseline.empty()) experiment.baseline = flags.baseline == "none" ? "" : flags.baseline;
-  if (experiment.reference.empty() && flags.reference.empty() && policies().find(kReferencePolicy) != nullptr)
-    experiment.reference = kReferencePolicy;
-  if (!experiment.baseline.empty() || !flags.baseline.empty()) return;
+  std::string& reference = experiment.reference;
+  std::string& baseline = experiment.baseline;
+  if (!flags.reference.empty()) reference = flags.reference;
+  if (!flags.baseline.empty()) baseline = flags.baseline;
+  if (reference.empty() && policies().find(kReferencePolicy) != nullptr) reference = kReferencePolicy;
   for (const Contender& contender : experiment.contenders)
-    if (contender.label == kDefaultPolicy) experiment.baseline = contender.label;
+    if (baseline.empty() && contender.label == kDefaultPolicy) baseline = contender.label;
+  for (std::string* judge : {&reference, &baseline})
+    if (*judge == "none") judge->clear();
 }
 
 Status read_requests(const CompareFlags& flags, Experiment& experiment) {
@@ -114,6 +116,7 @@ Status read_requests(const CompareFlags& flags, Experiment& experiment) {
   if (flags.repetitions) experiment.repetitions = *flags.repetitions;
   if (flags.quantile) experiment.quantile = *flags.quantile;
   if (flags.decide_limit) experiment.decide_limit = *flags.decide_limit;
+  if (flags.worker_memory) experiment.worker_memory = flags.worker_memory;
   if (flags.sentences) experiment.sentences = *flags.sentences;
   experiment.best_effort = experiment.best_effort || flags.best_effort;
   return {};
@@ -218,6 +221,15 @@ void declare_compare(CLI::App& app, CompareFlags& flags) {
          },
          "A decision that takes longer is ended (default 10s)")
       ->type_name("T");
+  app.add_option_function<std::string>(
+         "--worker-memory",
+         [&flags](const std::string& text) {
+           const auto bytes = parse_budget_bytes(text);
+           if (!bytes.ok()) throw CLI::ValidationError("--worker-memory", bytes.error().message);
+           flags.worker_memory = *bytes;
+         },
+         "A worker that takes more memory is ended (default 4GiB, or its share of 3/4 of this machine's); unlimited")
+      ->type_name("BYTES");
   app.add_option("--jobs", flags.jobs, "Worker processes (default: all cores)")->type_name("N")->check(CLI::Range(1, 4096));
   app.add_option("--shard", flags.shard, "Play only the i-th of n shares, into OUT/shard-i-of-n; auto: by rank")
       ->type_name("I/N|auto");

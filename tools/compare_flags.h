@@ -20,6 +20,7 @@ struct CompareFlags {
   std::optional<int> tokens, repetitions, jobs;
   std::optional<double> quantile;
   std::optional<Duration> decide_limit;
+  std::optional<Bytes> worker_memory;
   bool best_effort = false, update = false, merge = false, no_report = false, no_accuracy = false;
 };
 void declare_compare(CLI::App& app, CompareFlags& flags);

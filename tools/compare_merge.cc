@@ -74,6 +74,7 @@ Parsed parse(const Json& json) {
   e.baseline = json.at("baseline").get<std::string>();
   e.reference = json.at("reference").get<std::string>();
   e.decide_limit = duration_of(json.at("decide_limit_ms"));
+  if (const Json& memory = json.at("worker_memory_bytes"); !memory.is_string()) e.worker_memory = bytes_of(memory);
   out.ingredients.program = json.at("program").get<std::string>();
   return out;
 }

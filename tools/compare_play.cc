@@ -2,7 +2,9 @@
 #include "tools/compare_play.h"
 
 #include <filesystem>
+#include <set>
 
+#include <spdlog/spdlog.h>
 #include <unistd.h>
 
 #include "tools/atomic_file.h"
@@ -48,11 +50,30 @@ Result<Json> play_one(const PlaySetup& setup, const Cell& cell, bool bounded, St
   return row;
 }
 
+// What ends a worker in the middle of its work.
+struct Limits {
+  Duration decide;
+  Bytes memory;
+};
+
+// Written into a row that a limit cost its answer, or its bound: under wider ones it is played again.
+Json limits_json(const Limits& limits) {
+  return {{"decide_limit_ns", limits.decide.ns}, {"worker_memory_bytes", limits.memory.n}};
+}
+bool wider(const Limits& now, const Json& then) {
+  return now.decide.ns > then.value("decide_limit_ns", int64_t{0}) ||
+         now.memory.n > then.value("worker_memory_bytes", int64_t{0});
+}
+
 // Ended from outside in the middle of a call: whose fault, and what.
-std::string verdict(const JobEnd& end, const Experiment& experiment, const Contender& contender) {
+std::string verdict(const JobEnd& end, const Limits& limits, const Contender& contender) {
   const std::string who = "policy " + (end.policy.empty() ? contender.policy : end.policy);
   if (end.overdue)
-    return who + ": overdue: no answer within " + to_string(experiment.decide_limit) + "; its process was ended";
+    return who + ": overdue: no answer within " + to_string(limits.decide) +
+           " (decide_limit); its process was ended; decide faster, or raise --decide-limit";
+  if (end.took.n > 0)
+    return who + ": took " + to_string(end.took) + " of memory, " + to_string(limits.memory) +
+           " are allowed (worker_memory); its process was ended; use less, or raise --worker-memory";
   if (end.policy.empty()) return who + ": its process " + end.lost + " outside of the policy's own calls";
   return who + ": crashed: its process " + end.lost;
 }
@@ -61,22 +82,41 @@ std::string verdict(const JobEnd& end, const Experiment& experiment, const Conte
 class Sweep {
  public:
   Sweep(const PlaySetup& setup, const std::vector<Cell>& cells, ResultsFolder& folder, RowMap& rows)
-      : setup_(setup), cells_(cells), folder_(folder), rows_(rows), progress_("compare") {}
+      : setup_(setup),
+        cells_(cells),
+        folder_(folder),
+        rows_(rows),
+        limits_{setup.experiment.decide_limit, worker_memory(setup.experiment, setup.jobs)},
+        progress_("compare") {}
 
   Status run() {
     std::vector<uint64_t> jobs;
     for (size_t i = 0; i < cells_.size(); ++i)
-      if (!rows_.contains(id_of(i))) jobs.push_back(job_of(i, true));
+      if (to_be_played(rows_, id_of(i))) jobs.push_back(job_of(i, true));
     total_ = static_cast<int64_t>(jobs.size());
     PoolOptions options;
     options.workers = setup_.jobs;
-    options.limit = setup_.experiment.decide_limit;
+    options.limit = limits_.decide;
+    options.memory = limits_.memory;
     options.make = [this](PolicyPulse& pulse) { return worker(pulse); };
     options.ended = [this](const JobEnd& end, std::vector<uint64_t>& again) { return ended(end, again); };
-    return run_jobs(options, jobs);
+    TESSERA_TRY(run_jobs(options, jobs));
+    if (unbounded_ > 0)
+      spdlog::warn(
+          "{} rows have no bound: the reference {} was ended in the middle of them; raise --decide-limit ({}) or "
+          "--worker-memory ({}), or give --reference none",
+          unbounded_, setup_.experiment.reference, to_string(limits_.decide), to_string(limits_.memory));
+    return {};
   }
 
  private:
+  bool to_be_played(const RowMap& rows, const std::string& id) const {
+    const auto row = rows.find(id);
+    if (row == rows.end()) return true;
+    const auto stopped = row->second.find("stopped_at");
+    return stopped != row->second.end() && stopped->is_object() && wider(limits_, *stopped);
+  }
+
   std::string id_of(size_t cell) const { return cell_id(setup_.experiment, setup_.ingredients, cells_[cell]); }
 
   Worker worker(PolicyPulse& pulse) const {
@@ -94,16 +134,26 @@ class Sweep {
     const Contender& contender = setup_.experiment.contenders[cells_[index].contender];
     if (end.lost.empty()) {
       Json answer = Json::parse(end.answer, nullptr, false);
-      if (answer.contains("row")) return keep(std::move(answer["row"]));
+      if (answer.contains("row")) {
+        if (!with_bound(end.job)) answer["row"]["stopped_at"] = limits_json(limits_);
+        return keep(std::move(answer["row"]));
+      }
       return Error{static_cast<ErrorCode>(answer.value("code", 0)), answer.value("message", "a worker answered nonsense")};
+    }
+    // Others may have left that memory taken: a process of its own tells whose it is.
+    if (end.took.n > 0 && !end.first) {
+      again.push_back(end.job);
+      return {};
     }
     // The reference failed, not who competes: its row goes without a bound.
     if (with_bound(end.job) && end.policy == setup_.experiment.reference && contender.policy != end.policy) {
       again.push_back(job_of(index, false));
+      ++unbounded_;
       return {};
     }
     Json row = empty_row(setup_.experiment, cells_[index], id_of(index), model_name_);
-    fail_row(verdict(end, setup_.experiment, contender), row);
+    fail_row(verdict(end, limits_, contender), row);
+    if (end.overdue || end.took.n > 0) row["stopped_at"] = limits_json(limits_);
     return keep(std::move(row));
   }
 
@@ -120,10 +170,26 @@ class Sweep {
   const std::vector<Cell>& cells_;
   ResultsFolder& folder_;
   RowMap& rows_;
+  const Limits limits_;
   Progress progress_;
   Json model_name_;
-  int64_t done_ = 0, total_ = 0;
+  int64_t done_ = 0, total_ = 0, unbounded_ = 0;
 };
+
+bool is_set(const Contender& contender) {
+  return !contender.knobs.empty() || contender.depth || contender.width || contender.bits;
+}
+
+// One cell for every contender that is set, on every platform: its number.
+std::vector<uint64_t> settings_to_try(const Experiment& experiment, const std::vector<Cell>& cells) {
+  std::vector<uint64_t> jobs;
+  std::set<std::pair<size_t, size_t>> seen;
+  for (size_t i = 0; i < cells.size(); ++i) {
+    if (!is_set(experiment.contenders[cells[i].contender])) continue;
+    if (seen.emplace(cells[i].arena, cells[i].contender).second) jobs.push_back(i);
+  }
+  return jobs;
+}
 
 }  // namespace
 
@@ -132,6 +198,41 @@ Json play_cell(const PlaySetup& setup, const Cell& cell, bool with_bound, StageK
   const Result<Json> row = play_one(setup, cell, with_bound, stages, tournament, plans_folder);
   if (row.ok()) return {{"row", *row}};
   return {{"code", static_cast<int>(row.error().code)}, {"message", row.error().message}};
+}
+
+Bytes worker_memory(const Experiment& experiment, int jobs) {
+  if (experiment.worker_memory) return *experiment.worker_memory;
+  const Bytes all{static_cast<int64_t>(::sysconf(_SC_PHYS_PAGES)) * ::sysconf(_SC_PAGESIZE)};
+  const Bytes share{all.n / 4 * 3 / std::max(1, jobs)};
+  return std::max(kLeastWorkerMemory, std::min(mib(4096), share));
+}
+
+// Each in a worker: a policy that crashes or never answers here will do so in its row, too, and is told there.
+Status check_settings(const PlaySetup& setup, const std::vector<Cell>& cells) {
+  PoolOptions options;
+  options.workers = setup.jobs;
+  options.limit = setup.experiment.decide_limit;
+  options.memory = worker_memory(setup.experiment, setup.jobs);
+  options.make = [&](PolicyPulse& pulse) {
+    watch_policies(pulse);
+    auto stages = std::make_shared<StageKeeper>(setup.experiment, setup.workloads, setup.calibration);
+    auto tournament = std::make_shared<Tournament>(setup.experiment, true);
+    return Worker{[&, stages, tournament](uint64_t job, const std::function<void(const std::string&)>&) {
+      const auto on = stages->stages(cells[job]);
+      if (!on.ok()) return Json::object().dump();
+      const Status understood = tournament->understands(on->front(), cells[job]);
+      return (understood.ok() ? Json::object() : Json{{"refused", understood.error().message}}).dump();
+    }};
+  };
+  options.ended = [&](const JobEnd& end, std::vector<uint64_t>&) -> Status {
+    const Json answer = end.lost.empty() ? Json::parse(end.answer, nullptr, false) : Json();
+    if (!answer.is_object() || !answer.contains("refused")) return {};
+    const Cell& cell = cells[end.job];
+    return Error{ErrorCode::kInvalid, setup.experiment.contenders[cell.contender].label + ", on platform " +
+                                          setup.experiment.arenas[cell.arena].name + ": " +
+                                          answer["refused"].get<std::string>() + "; nothing has been played"};
+  };
+  return run_jobs(options, settings_to_try(setup.experiment, cells));
 }
 
 Status play_cells(const PlaySetup& setup, const std::vector<Cell>& cells, ResultsFolder& folder, RowMap& rows) {

@@ -17,8 +17,17 @@ struct PlaySetup {
   int jobs = 1;             // processes at once
 };
 
-// Plays the cells that the folder has no row of; appends each row as it is done. A policy that crashes, never answers or
-// plans illegally costs its own row, which says so. Shows progress on a terminal. kCancelled after an interrupt.
+// Resident memory that a worker may take: the experiment's own, else 4 GiB, or three quarters of this machine's memory
+// dealt to all workers where that is less.
+Bytes worker_memory(const Experiment& experiment, int jobs);
+
+// Before anything is played: whether each contender understands how it is set, on every platform's model. kInvalid names
+// contender, platform and what is not understood.
+Status check_settings(const PlaySetup& setup, const std::vector<Cell>& cells);
+
+// Plays the cells that `rows` has none of (or one that a tighter limit cost its answer); appends each row as it is done. A
+// policy that crashes, never answers, takes all memory or plans illegally costs its own row, which says so. Shows progress
+// on a terminal. kCancelled after an interrupt.
 Status play_cells(const PlaySetup& setup, const std::vector<Cell>& cells, ResultsFolder& folder, RowMap& rows);
 
 // What a worker answers for one cell: {"row": ...}, or {"code", "message"} where it is nobody's row. For tests, too.

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <set>
 #include <span>
 #include <system_error>
 
@@ -108,6 +109,36 @@ std::string difference(const Json& before, const Json& now) {
   return names.empty() ? "its files" : names;
 }
 
+// Of a list of named things: those that both have, and of which the content is another one.
+static std::string changed_content(const Json& before, const Json& now, const char* list, const char* name) {
+  std::string names;
+  const Json then = before.value(list, Json::array());
+  for (const Json& mine : now.at(list))
+    for (const Json& other : then)
+      if (other.is_object() && other.value(name, Json()) == mine.at(name) && !mine.at(name).get<std::string>().empty() &&
+          other.value("content", Json()) != mine.at("content"))
+        names += (names.empty() ? "" : ", ") + mine.at(name).get<std::string>();
+  return names;
+}
+
+std::string changed_rules(const Json& before, const Json& now) {
+  std::string names;
+  const auto add = [&names](const std::string& name) {
+    if (!name.empty()) names += (names.empty() ? "" : ", ") + name;
+  };
+  for (const char* key : {"program", "tokens", "quantile", "repetitions", "best_effort", "reference", "shard"})
+    if (before.value(key, Json()) != now.value(key, Json())) add(key);
+  const Json then = before.value("data", Json::object()), data = now.at("data");
+  for (const char* key : {"content", "sentences"})
+    if (!then.is_object() || then.value(key, Json()) != data.at(key)) {
+      add("data");
+      break;
+    }
+  add(changed_content(before, now, "platforms", "name"));
+  add(changed_content(before, now, "workloads", "file"));
+  return names;
+}
+
 Json experiment_json(const Experiment& e, const Ingredients& ingredients) {
   Json policies = Json::array(), platforms = Json::array(), workloads = Json::array();
   for (size_t i = 0; i < e.contenders.size(); ++i)
@@ -131,6 +162,7 @@ Json experiment_json(const Experiment& e, const Ingredients& ingredients) {
           {"baseline", e.baseline},
           {"reference", e.reference},
           {"decide_limit_ms", e.decide_limit.ms()},
+          {"worker_memory_bytes", e.worker_memory ? bytes_json(*e.worker_memory) : Json("default")},
           {"program", ingredients.program},
           {"cells", count},
           {"id", id}};
@@ -180,22 +212,22 @@ Status ResultsFolder::open_files() {
 Result<std::unique_ptr<ResultsFolder>> ResultsFolder::open(const std::string& path, const Json& experiment, bool update) {
   std::error_code failed;
   fs::create_directories(path + "/plans", failed);
-  if (failed) return Error{ErrorCode::kData, path + ": cannot be made: " + failed.message()};
+  if (failed) return Error{ErrorCode::kData, path + ": cannot be made: " + failed.message() + "; give another --out"};
   std::unique_ptr<ResultsFolder> folder(new ResultsFolder(path));
   TESSERA_TRY(folder->take_lock());
   const std::string file = path + "/experiment.json";
   if (fs::exists(file)) {
     TESSERA_ASSIGN(const Json before, read_json(file));
-    const bool changed = before.value("id", "") != experiment["id"];
-    if (changed && update) fs::remove(folder->answers_path(), failed);
-    if (changed && !update)
+    const std::string changed = changed_rules(before, experiment);
+    if (!changed.empty() && !update)
       return Error{ErrorCode::kInvalid,
-                   path + ": holds rows of another experiment or build (what differs: " + difference(before, experiment) +
-                       "); --update plays what has changed and leaves out what is gone, "
-                       "or give another --out"};
+                   path + ": holds rows of another experiment or build (what differs: " + changed +
+                       "); --update plays anew what has changed and leaves out what is gone, or give another --out"};
+    folder->keeps_others_ = changed.empty();
+    if (!changed.empty()) fs::remove(folder->answers_path(), failed);
   }
-  TESSERA_TRY(write_file(file, experiment.dump(1) + "\n"));
   TESSERA_TRY(folder->read_rows());
+  TESSERA_TRY(write_file(file, experiment.dump(1) + "\n"));
   TESSERA_TRY(folder->open_files());
   return folder;
 }
@@ -215,9 +247,28 @@ Status ResultsFolder::append(const Json& row) { return append_line(rows_fd_, pat
 
 Status ResultsFolder::append_answer(const std::string& line) { return append_line(answers_fd_, answers_path(), line); }
 
+// A cell as people name it: whoever has this label, there, under these budgets.
+static std::string coordinates(const Json& row) {
+  Json list = Json::array();
+  for (const char* name : {"platform", "workload", "label", "latency_ms", "memory_bytes", "preload_bytes", "seed"})
+    list.push_back(row.at(name));
+  return shown(list);
+}
+
+std::vector<Json> ResultsFolder::others(const std::vector<Json>& asked) const {
+  std::vector<Json> out;
+  if (!keeps_others_) return out;
+  std::set<std::string> there;
+  for (const Json& row : asked) there.insert(coordinates(row));
+  for (const auto& [id, row] : rows_)
+    if (!there.contains(coordinates(row))) out.push_back(row);
+  return out;
+}
+
 Status ResultsFolder::finish(const std::vector<Json>& rows, const Json& document) {
   std::string lines;
   for (const Json& row : rows) lines += shown(row) + '\n';
+  for (const Json& row : others(rows)) lines += shown(row) + '\n';
   TESSERA_TRY(write_file(path_ + "/rows.jsonl", lines));
   TESSERA_TRY(write_file(path_ + "/results.csv", csv_of(rows)));
   return write_file(path_ + "/results.json", document.dump(1, ' ', false, Json::error_handler_t::replace) + "\n");
@@ -238,6 +289,7 @@ Result<Json> read_json(const std::string& path) {
 Json public_row(const Json& row) {
   Json out = row;
   out.erase("ran");
+  out.erase("stopped_at");
   return out;
 }
 

@@ -19,8 +19,10 @@ using RowMap = std::map<std::string, Json>;
 
 class ResultsFolder {
  public:
-  // Makes the folder or goes on in it. kInvalid where another process works in it, or where it holds another experiment's
-  // rows and `update` is not set: says what differs. With `update` what no longer holds is left out.
+  // Makes the folder or goes on in it. Other contenders, budgets, seeds, platforms and workloads than before are no
+  // obstacle: each row is found by its id. kInvalid where another process works in it, or where rows of the same cells were
+  // played by other rules, another build or on other files, and `update` is not set: says what differs. With `update` what
+  // no longer holds is left out.
   static Result<std::unique_ptr<ResultsFolder>> open(const std::string& path, const Json& experiment, bool update);
   ~ResultsFolder();
   ResultsFolder(const ResultsFolder&) = delete;
@@ -35,7 +37,9 @@ class ResultsFolder {
   // What was measured (tools/compare_accuracy.h), a line a plan.
   std::string answers_path() const { return path_ + "/answers.jsonl"; }
   Status append_answer(const std::string& line);
-  // All rows anew, then results.csv and, last, results.json.
+  // Rows that are there and not asked for now: other contenders', other budgets'. Not those whose cell is played anew.
+  std::vector<Json> others(const std::vector<Json>& asked) const;
+  // All rows anew, these and others(), then results.csv and, last, results.json.
   Status finish(const std::vector<Json>& rows, const Json& document);
 
  private:
@@ -45,12 +49,15 @@ class ResultsFolder {
   Status open_files();
   std::string path_;
   int lock_ = -1, rows_fd_ = -1, answers_fd_ = -1;
+  bool keeps_others_ = true;  // rows that are not asked for still hold
   RowMap rows_;
 };
 
 // Rows of a folder that is not open: for merging. kData names the file.
 Result<RowMap> read_rows_of(const std::string& folder);
 Result<Json> read_json(const std::string& path);
+// What is different in a way that the same cells would have other rows, by name: "program, data"; "" where nothing is.
+std::string changed_rules(const Json& before, const Json& now);
 // What of two descriptions differs, by name: "policies, seeds".
 std::string difference(const Json& before, const Json& now);
 // One line a row under a line of names.

@@ -5,8 +5,10 @@
 #include <cerrno>
 #include <csignal>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <deque>
+#include <fstream>
 #include <memory>
 #include <new>
 #include <optional>
@@ -94,8 +96,24 @@ struct Running {
   PolicyPulse* pulse = nullptr;  // shared with it
   std::optional<uint64_t> job;
   LineBuffer lines;
+  int64_t jobs = 0;  // that it has been given
   bool overdue = false;
+  Bytes took;  // more than it may
 };
+
+// What a process holds in memory, swapped out or not; 0 where the system does not say. Not what it has only reserved: the
+// address space of threads' stacks and drivers is no harm.
+Bytes held_by(pid_t pid) {
+  std::ifstream in("/proc/" + std::to_string(pid) + "/status");
+  Bytes sum{0};
+  for (std::string line; std::getline(in, line);)
+    if (line.starts_with("VmRSS:") || line.starts_with("VmSwap:"))
+      sum += kib(std::strtoll(line.c_str() + line.find(':') + 1, nullptr, 10));
+  return sum;
+}
+
+// Where memory is short all the same, the system ends workers before anybody else.
+void offer_to_the_system() { std::ofstream("/proc/self/oom_score_adj") << "800"; }
 
 class Pool {
  public:
@@ -113,6 +131,7 @@ class Pool {
       TESSERA_TRY(deal());
       TESSERA_TRY(listen());
       end_overdue();
+      end_greedy();
     }
     return {};
   }
@@ -136,6 +155,7 @@ class Pool {
       ::prctl(PR_SET_PDEATHSIG, SIGKILL);
       if (::getppid() != parent) _exit(1);
       for (const int asked_of_all : {SIGINT, SIGTERM}) std::signal(asked_of_all, SIG_IGN);  // the parent decides
+      offer_to_the_system();
       ::close(ends[0]);
       for (const Running& other : running_) ::close(other.fd);
       const int nowhere = ::open("/dev/null", O_WRONLY | O_CLOEXEC);
@@ -163,6 +183,7 @@ class Pool {
   // A worker that has gone meanwhile is seen by listen().
   void give(Running& r) {
     r.job = waiting_.front();
+    ++r.jobs;
     waiting_.pop_front();
     (void)send_all(r.fd, std::to_string(*r.job) + '\n');
   }
@@ -216,6 +237,8 @@ class Pool {
       ended.policy = known[static_cast<size_t>(who)].name;
     ended.lost = end(r, kFarewells);
     ended.overdue = r.overdue;
+    ended.took = r.took;
+    ended.first = r.jobs == 1;
     if (!r.job) return Error{ErrorCode::kInternal, "a worker process " + ended.lost + " before its first job"};
     ended.job = *r.job;
     return tell(ended);
@@ -234,7 +257,7 @@ class Pool {
   // Kills what still runs, and says how it ended.
   static std::string end(const Running& r, int moments) {
     int status = 0;
-    if (!gone(r, status, r.overdue ? 0 : moments)) {
+    if (!gone(r, status, r.overdue || r.took.n > 0 ? 0 : moments)) {
       ::kill(r.pid, SIGKILL);
       ::waitpid(r.pid, &status, 0);
     }
@@ -250,15 +273,29 @@ class Pool {
     const int64_t now = WallClock::instance().now().ns;
     for (Running& r : running_) {
       const int64_t since = r.pulse->since_ns.load();
-      if (!r.job || since == 0 || now - since <= options_.limit.ns || r.overdue) continue;
+      if (!r.job || since == 0 || now - since <= options_.limit.ns || r.took.n > 0 || r.overdue) continue;
       r.overdue = true;
       ::kill(r.pid, SIGKILL);  // listen() hears of it
+    }
+  }
+
+  void end_greedy() {
+    const Duration now = WallClock::instance().now();
+    if (options_.memory == kUnlimited || now - looked_ < milliseconds(kPollMs)) return;
+    looked_ = now;
+    for (Running& r : running_) {
+      if (!r.job || r.overdue || r.took.n > 0) continue;
+      const Bytes held = held_by(r.pid);
+      if (held <= options_.memory) continue;
+      r.took = held;
+      ::kill(r.pid, SIGKILL);
     }
   }
 
   const PoolOptions& options_;
   std::deque<uint64_t> waiting_;
   std::vector<Running> running_;
+  Duration looked_;  // at their memory
 };
 
 }  // namespace

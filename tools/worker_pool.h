@@ -1,7 +1,8 @@
 // Runs jobs in forked processes, which can be ended: a job that crashes, or whose policy never answers, costs only itself.
 //
 //   parent, one thread ──"17"──► worker: work(17) ──lines──► parent: heard(17, line)... ended(17, last line)
-//                      └─ polls each worker's pulse: a policy's call that lasts longer than `limit` ends the worker
+//                      ├─ polls each worker's pulse: a policy's call that lasts longer than `limit` ends the worker
+//                      └─ polls each worker's resident memory: more than `memory` while it works ends it
 #pragma once
 
 #include <cstdint>
@@ -21,6 +22,8 @@ struct JobEnd {
   std::string answer;  // of the work; empty where its process was lost
   std::string lost;    // "ended by signal 11 (Segmentation fault)"; empty: it answered
   bool overdue = false;
+  Bytes took;          // more memory than it may, so much; 0: it did not
+  bool first = false;  // of its process: what it took is its own, not left there by others
   std::string policy;  // whose call ran when it was lost; empty: nobody's
 };
 
@@ -33,6 +36,7 @@ struct Worker {
 struct PoolOptions {
   int workers = 1;
   Duration limit = kForever;  // of one call of a policy
+  Bytes memory = kUnlimited;  // resident and swapped out, of each process while it works; looked at every 50 ms
   // Called in a new process, before its first job. `pulse` is shown by policies under their watched names.
   std::function<Worker(PolicyPulse& pulse)> make;
   // In the parent. An error ends all workers and run().

@@ -1,4 +1,5 @@
 // `tessera compare` as a user runs it: rows, files, going on, changing, sharing, refusing.
+#include <algorithm>
 #include <csignal>
 #include <filesystem>
 #include <fstream>
@@ -143,6 +144,21 @@ TEST(Compare, PrintsATableThatMarksTheBest) {
   for (std::string line; std::getline(text, line);) EXPECT_LE(line.size(), 110U) << line;
 }
 
+// A model without a profile has no accuracy to tell: loss in nats, and no empty column of points.
+TEST(Compare, TellsNatsWhereThereIsNoAccuracy) {
+  const TemporaryFolder folder;
+  std::vector<std::string> words = board(folder / "out");
+  words[2] = "sti,std-pipeline";
+  words.erase(std::find(words.begin(), words.end(), "--reference"), words.end());
+  for (const char* word : {"--tokens", "32", "--decide-limit", "120s"}) words.emplace_back(word);
+  const ToolRun run = tessera(words);
+  ASSERT_EQ(run.code, 0) << run.err;
+  EXPECT_THAT(run.out, HasSubstr("predicted loss, nats"));
+  EXPECT_THAT(run.out, HasSubstr("feasible  loss, nats  regret, nats  best"));
+  EXPECT_THAT(run.out, HasSubstr("in nats: models without a profile"));
+  EXPECT_THAT(run.out, Not(HasSubstr("regret: points")));
+}
+
 TEST(Compare, AnInfeasibleCellIsARowOfNullsAndNoError) {
   const TemporaryFolder folder;
   const ToolRun run = tessera(board(folder / "out", {"--latencies", "1ms", "--format", "json"}));
@@ -176,18 +192,61 @@ TEST(Compare, ASecondRunPlaysOnlyWhatIsMissing) {
   for (size_t i = 0; i < 2; ++i) EXPECT_EQ(resumed["rows"][i]["plan_us"], whole["rows"][i]["plan_us"]);  // not played again
 }
 
-TEST(Compare, NoticesThatTheExperimentHasChanged) {
+TEST(Compare, NoticesThatTheSameCellsWouldBePlayedByOtherRules) {
   const TemporaryFolder folder;
   const std::string out = folder / "out";
   ASSERT_EQ(tessera(board(out)).code, 0);
-  const ToolRun refused = tessera(board(out, {"--seeds", "5"}));
+  const ToolRun refused = tessera(board(out, {"--tokens", "64"}));
   EXPECT_EQ(refused.code, 2);
   EXPECT_THAT(refused.err, HasSubstr("another experiment"));
-  EXPECT_THAT(refused.err, HasSubstr("seeds"));
+  EXPECT_THAT(refused.err, HasSubstr("tokens"));
   EXPECT_THAT(refused.err, HasSubstr("--update"));
-  const ToolRun updated = tessera(board(out, {"--seeds", "0,5", "--update", "--format", "json"}));
+  const ToolRun updated = tessera(board(out, {"--tokens", "64", "--update", "--format", "json"}));
   ASSERT_EQ(updated.code, 0) << updated.err;
-  EXPECT_EQ(updated.json()["rows"].size(), 12U);
+  EXPECT_EQ(updated.json()["rows"].size(), 6U);
+  EXPECT_EQ(lines(out + "/rows.jsonl"), 6U);  // those of 128 tokens are gone
+}
+
+// Somebody tries a policy of his own beside one of those that were played before.
+TEST(Compare, OtherContendersInTheSameFolderAreAddedAndNoneIsPlayedTwice) {
+  const TemporaryFolder folder;
+  const std::string out = folder / "out";
+  ASSERT_EQ(tessera(board(out)).code, 0);
+  const auto before = results(out)["rows"];
+  std::vector<std::string> mine = board(out, {"--format", "json"});
+  mine[2] = "std-pipeline,std-pipeline(bits=6)";
+  const ToolRun second = tessera(mine);
+  ASSERT_EQ(second.code, 0) << second.err;
+  const auto shown = second.json()["rows"];
+  ASSERT_EQ(shown.size(), 4U) << "what is asked for is shown, and nothing else";
+  EXPECT_EQ(shown[0], before[0]) << "to the microsecond of its planning: it was not played again";
+  EXPECT_EQ(shown[1]["label"], "std-pipeline(bits=6)");
+  EXPECT_EQ(lines(out + "/rows.jsonl"), 8U) << "the others' rows are kept";
+  const ToolRun third = tessera(board(out, {"--format", "json"}));
+  ASSERT_EQ(third.code, 0) << third.err;
+  EXPECT_EQ(third.json()["rows"], before) << "and shown as they were when they are asked for again";
+  EXPECT_EQ(results(out)["rows"], before);
+  const ToolRun wider = tessera(board(out, {"--seeds", "0,5"}));
+  ASSERT_EQ(wider.code, 0) << wider.err;
+  EXPECT_THAT(wider.out, HasSubstr("2 rows of other contenders or budgets are kept there"));
+  EXPECT_EQ(results(out)["rows"].size(), 12U);
+}
+
+TEST(Compare, RefusesSettingsThatAPolicyDoesNotUnderstandBeforeItPlays) {
+  const TemporaryFolder folder;
+  const auto refused = [&](const std::string& contender) {
+    std::vector<std::string> words = board(folder / "out");
+    words[2] = "std-pipeline," + contender;
+    const ToolRun run = tessera(words);
+    EXPECT_EQ(run.code, 2) << contender;
+    EXPECT_FALSE(fs::exists(folder / "out")) << contender;
+    return run.err;
+  };
+  EXPECT_THAT(refused("sti(pass1=lowst)"), HasSubstr("knob pass1: unknown value 'lowst'; did you mean 'lowest'?"));
+  EXPECT_THAT(refused("sti(pass1=lowst)"), HasSubstr("known: highest, lowest; nothing has been played"));
+  EXPECT_THAT(refused("knapsack(rounds=0)"), HasSubstr("'0' is not a whole number from 1 to 1000"));
+  EXPECT_THAT(refused("fixed(depth=13)"), HasSubstr("fixed(depth=13), on platform sti-board: depth 13"));
+  EXPECT_THAT(refused("sti(bits=7)"), HasSubstr("7 bits"));
 }
 
 TEST(Compare, ShardsMergeIntoTheSameResults) {
@@ -270,6 +329,9 @@ TEST(Compare, RefusesWithTheRemedy) {
   EXPECT_THAT(refused({"--memories", "8"}, 2), HasSubstr("MiB"));
   EXPECT_THAT(refused({"--seeds", "x"}, 2), HasSubstr("whole numbers"));
   EXPECT_THAT(refused({"--policies", "stj"}, 2), HasSubstr("did you mean 'sti'"));
+  EXPECT_THAT(refused({"--worker-memory", "1MiB"}, 2), HasSubstr("at least 256.0 MiB"));
+  EXPECT_THAT(refused({"--worker-memory", "1"}, 2), HasSubstr("MiB"));
+  EXPECT_THAT(refused({"--decide-limit", "0s"}, 2), HasSubstr("more than 0"));
   EXPECT_THAT(refused({"--policies", "sti(pas1=lowest)"}, 2), HasSubstr("pass1"));
   EXPECT_THAT(refused({"--policies", "sti,sti"}, 2), HasSubstr("two contenders"));
   EXPECT_THAT(refused({"--policies", "sti(bits=2"}, 2), HasSubstr(") is missing"));

@@ -38,6 +38,7 @@ latencies = ["20 ms", "40 ms"]
 memories = ["8 MiB", "unlimited"]
 seeds = [3, 4]
 tokens = 32
+worker_memory = "1 GiB"
 [[policy]]
 use = "sti(pass1=lowest)"
 label = "prototype"
@@ -69,6 +70,7 @@ io_speeds = [0.5, 1]
   EXPECT_EQ(experiment->arenas[2].latencies, std::vector<Duration>{milliseconds(1000)});
   EXPECT_EQ(experiment->seeds, (std::vector<uint64_t>{3, 4}));
   EXPECT_EQ(experiment->tokens, 32);
+  EXPECT_EQ(experiment->worker_memory, mib(1024));
 }
 
 TEST(ExperimentFile, NamesFileLineAndRemedy) {
@@ -78,6 +80,7 @@ TEST(ExperimentFile, NamesFileLineAndRemedy) {
   EXPECT_THAT(refused("policies = [\"sti(\"]"), HasSubstr(") is missing"));
   EXPECT_THAT(refused("policies = [\"sti\"]\nquantile = 2.0"), HasSubstr("0.5 to 0.999"));
   EXPECT_THAT(refused("policies = [\"sti\"]\nlatencies = []"), HasSubstr("must not be empty"));
+  EXPECT_THAT(refused("policies = [\"sti\"]\nworker_memory = \"4\""), HasSubstr(".toml:2: worker_memory: '4' has no unit"));
   EXPECT_THAT(refused("policies = [\"sti\"]\n[[platform]]\nname = \"x\""), HasSubstr("'file' is missing"));
   EXPECT_THAT(refused("policies = [\"sti\"]\n[[platform]]\nfile = \"host\"\nio_speeds = [0.0]"), HasSubstr("io_speeds"));
   EXPECT_THAT(refused("policies = [\"sti\"]\n[[platform]]\nfile = \"host\"\nmemory = \"1 MiB\""), HasSubstr("memories"));

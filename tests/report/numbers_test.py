@@ -168,6 +168,19 @@ class Regret(unittest.TestCase):
         results = results_of([row("sti", 100, loss_regret=0.2)])
         self.assertEqual(yardstick(results.rows).unit, "nats of loss")
 
+    def test_over_all_places_never_adds_points_and_nats(self):
+        from palette import looks
+        from regret import overall_tables
+
+        shape = {**row("sti", 100, loss_regret=0.2), "platform": "described"}
+        results = results_of(self.rows() + [shape])
+        tables = overall_tables(results, looks(results.labels()))
+        self.assertEqual(len(tables), 2)
+        self.assertIn("profiled models", tables[0].title)
+        self.assertEqual(tables[0].rows[0][3].text, "1.55")
+        self.assertIn("without an accuracy profile", tables[1].title)
+        self.assertEqual([(line[0].text, line[3].text) for line in tables[1].rows], [("sti", "0.2")])
+
 
 class Rows(unittest.TestCase):
     def test_of_several_preloads_are_told_apart_only_where_the_buffer_is_swept(self):

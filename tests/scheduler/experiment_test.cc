@@ -83,7 +83,7 @@ TEST(Experiment, ACellIsNamedByAllThatItDependsOn) {
        {+[](Experiment& e) { e.tokens = 7; }, +[](Experiment& e) { e.quantile = 0.5; },
         +[](Experiment& e) { e.repetitions = 3; }, +[](Experiment& e) { e.best_effort = true; },
         +[](Experiment& e) { e.contenders[1].knobs["a"] = "b"; }, +[](Experiment& e) { e.contenders[1].bits = Bits{2}; },
-        +[](Experiment& e) { e.arenas[0].io_speed = 2; }, +[](Experiment& e) { e.decide_limit = milliseconds(1); }}) {
+        +[](Experiment& e) { e.arenas[0].io_speed = 2; }}) {
     Experiment e = plain;
     change(e);
     differs(e, named(e), cell);
@@ -102,6 +102,11 @@ TEST(Experiment, ACellIsNamedByAllThatItDependsOn) {
     change(c);
     differs(plain, named(plain), c);
   }
+  // What ends a worker says nothing about rows that were answered.
+  Experiment limited = plain;
+  limited.decide_limit = milliseconds(1);
+  limited.worker_memory = mib(300);
+  EXPECT_EQ(cell_id(limited, named(limited), cell), id);
 }
 
 TEST(Experiment, RanksShareAllCellsAndKeepGroupsWhole) {
@@ -145,6 +150,10 @@ TEST(Experiment, RefusesWhatCannotBePlayed) {
   EXPECT_THAT(refused([](Experiment& e) { e.seeds = {1, 1}; }), HasSubstr("seed"));
   EXPECT_THAT(refused([](Experiment& e) { e.quantile = 1; }), HasSubstr("quantile"));
   EXPECT_THAT(refused([](Experiment& e) { e.repetitions = 0; }), HasSubstr("repetitions"));
+  EXPECT_THAT(refused([](Experiment& e) { e.reference = "optimum"; }),
+              HasSubstr("unknown reference 'optimum'; did you mean"));
+  EXPECT_THAT(refused([](Experiment& e) { e.decide_limit = {}; }), HasSubstr("decide_limit"));
+  EXPECT_THAT(refused([](Experiment& e) { e.worker_memory = mib(255); }), HasSubstr("at least 256.0 MiB"));
   EXPECT_THAT(refused([](Experiment& e) { e.baseline = "stii"; }), HasSubstr("did you mean 'sti'"));
   EXPECT_THAT(refused([](Experiment& e) {
                 e.seeds.clear();

@@ -141,6 +141,21 @@ def summary_table(results: Results, rows: list[Row], looks: dict[str, Look], tit
     return Table(title, _COLUMNS, lines, note if noted or others else "")
 
 
+def overall_tables(results: Results, looks: dict[str, Look]) -> list[Optional[Table]]:
+    """Over all places; points of accuracy and nats of loss do not add up, so each has a table of its own."""
+    sticks = {
+        arena: yardstick([row for row in results.rows if (row.platform, row.workload) == arena]) for arena in results.arenas()
+    }
+    title = "All platforms and workloads"
+    if len({stick.unit for stick in sticks.values() if stick}) < 2:
+        return [summary_table(results, results.rows, looks, title, True)]
+    tables = []
+    for stick, of in ((POINTS, "profiled models"), (NATS, "models without an accuracy profile")):
+        rows = [row for row in results.rows if sticks[(row.platform, row.workload)] is stick]
+        tables.append(summary_table(results, rows, looks, f"{title}, {of}", True))
+    return tables
+
+
 def _columns(budgets: list[Budget]) -> list[tuple[str, set[Budget]]]:
     """One a budget; where these are too many, one a latency budget."""
     if len(budgets) <= MOST_COLUMNS:

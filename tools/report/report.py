@@ -82,11 +82,7 @@ def _plan_section(results: Results, selectors: list[Selector], look: dict[str, L
 def _sections(results: Results, selectors: list[Selector]) -> list[Section]:
     look = looks(results.labels())
     found = pairs.read_pairs(results)
-    summaries = (
-        [regret.summary_table(results, results.rows, look, "All platforms and workloads", True)]
-        if len(results.arenas()) > 1
-        else []
-    )
+    summaries = regret.overall_tables(results, look) if len(results.arenas()) > 1 else []
     for arena in results.arenas():
         mine = [row for row in results.rows if (row.platform, row.workload) == arena]
         summaries += [
@@ -118,7 +114,8 @@ def _sections(results: Results, selectors: list[Selector]) -> list[Section]:
 
 _ABSENCE = {
     "fronts": "No contender answered under any budget.",
-    "regret": "No bound was proven: no reference (policy optimal) competed, or it answered nothing.",
+    "regret": "No bound was proven: no reference (policy optimal) competed, it answered nothing, or all rows are sequences of "
+    "requests, which have no single optimum.",
     "pairs": "Accuracy was not measured for two contenders over the same sentences.",
     "workloads": "One-shot requests only.",
     "rows": "results.json holds no rows.",
