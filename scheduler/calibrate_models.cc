@@ -64,7 +64,7 @@ class MovingModel final : public CostModel {
     std::vector<LearnedWindow> all;
     for (int part = 0; part < 3; ++part)
       for (LearnedWindow& w : parts_[part]->learned()) {
-        w.kind += part * kApart;
+        w.kind += part * kKindsApart;
         all.push_back(std::move(w));
       }
     return all;
@@ -72,16 +72,15 @@ class MovingModel final : public CostModel {
   void restore(const std::vector<LearnedWindow>& windows) override {
     std::vector<LearnedWindow> each[3];
     for (LearnedWindow w : windows) {
-      if (w.kind < 0 || w.kind >= 3 * kApart) continue;
-      const int part = w.kind / kApart;
-      w.kind %= kApart;
+      if (w.kind < 0 || w.kind >= 3 * kKindsApart) continue;
+      const int part = w.kind / kKindsApart;
+      w.kind %= kKindsApart;
       each[part].push_back(std::move(w));
     }
     for (int part = 0; part < 3; ++part) parts_[part]->restore(each[part]);
   }
 
  private:
-  static constexpr int kApart = 1 << 20;  // above every kind of LearnedRatios
   CostModel& of(const CostKey& key) const { return *parts_[key.op != Op::kTransfer ? 0 : key.to_host ? 2 : 1]; }
   std::unique_ptr<CostModel> parts_[3];
 };

@@ -27,6 +27,9 @@ double median(std::vector<double> values);
 
 // ---- figures
 
+// Kinds of tasks (LearnedRatios) of each part of a model of several parts begin at a multiple of it; above every kind.
+inline constexpr int kKindsApart = 1 << 20;
+
 // A load of `count` extents, or a transfer (count 1), of so many bytes.
 struct MovePoint {
   Op op = Op::kTransfer;

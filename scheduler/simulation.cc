@@ -4,11 +4,11 @@
 #include <algorithm>
 
 #include "framework/cost_model_learned.h"
+#include "scheduler/calibrate_parts.h"
 
 namespace tessera {
 namespace {
 
-constexpr int kApart = 1 << 20;        // kinds of a model of several parts (calibrate_models.cc) start anew here
 constexpr double kMostContention = 8;  // a factor beyond it was no contention, but an interruption
 
 int64_t ppm(double factor) {
@@ -27,7 +27,7 @@ void add_jitter(const CostModel& model, double alone, double factor, DeviceDynam
     const auto stand_ins = static_cast<int64_t>(window.ratios.size()) - window.samples;
     if (stand_ins > 0) window.ratios.erase(window.ratios.begin(), window.ratios.begin() + stand_ins);
     if (window.ratios.empty()) continue;
-    const int kind = window.kind % kApart;
+    const int kind = window.kind % calibration::kKindsApart;
     const Op op = LearnedRatios::op_of(kind);
     const bool known = alone > 0 && (op == Op::kLoadShards || op == Op::kLayer);
     const double over =
