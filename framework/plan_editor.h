@@ -9,9 +9,9 @@
 // A request without loads of shards has no events. None of them comes during decide() or preload().
 // Threads: a lane's, or that of change_budgets()' caller; one call at a time for a policy object, each sees what the one
 // before wrote. Other lanes go on meanwhile; events that come during a call follow it, on the same thread. The lane that
-// calls starts nothing until the call returns: be quick, as a read takes milliseconds. In virtual time a call takes none, and comes
-// after all that ends at its instant and before anything starts there; equal requests get equal events. The editor is valid
-// during the call only.
+// calls starts nothing until the call returns: be quick. In virtual time a call takes no time, and it comes after all that
+// ends at its instant and before anything starts there; equal requests get equal events. The editor is valid during the call
+// only.
 //
 // What can be changed: a shard of the plan that a load brings, while neither that load (nor the transfer behind it) nor any
 // task that computes with the shard has started. So: not residents, not what was loaded, nor depth, placement, order, keep.

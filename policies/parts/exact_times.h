@@ -3,22 +3,18 @@
 
 #include <array>
 #include <map>
+#include <optional>
 #include <tuple>
 #include <vector>
 
 #include "policies/parts/choices.h"
 #include "policies/parts/device_roles.h"
+#include "policies/parts/exact_split.h"
 #include "policies/parts/task_costs.h"
 
 namespace tessera {
 
-// What a layer takes at the least, in nanoseconds.
-struct LayerTime {
-  int64_t compute = 0;  // from its input to its output
-  int64_t tail = 0;     // from the end of its last load to its output: less, where parts run side by side
-};
-
-// Exact where one device computes; else the least over devices and over splits, transfers free. Assumes of the cost models
+// Exact where one device computes; else the least over devices and over splits (exact_split). Assumes of the cost models
 // what docs/planning.md states. Lives as long as one decision, on its thread.
 class ExactTimes {
  public:
@@ -38,17 +34,14 @@ class ExactTimes {
  private:
   using Curve = std::vector<int64_t>;  // by slices, 0..M
   bool supports(Op op, DeviceId device, const BitsHistogram& bits) const;
-  Curve least_part(Op op, DeviceId device, const BitsHistogram& bits, bool some_decoded);
-  LayerTime split(const BitsHistogram& bits, bool some_decoded);
   const Curve& saved_by_parting(Bits bits, int64_t least, int64_t most);
 
   const PlanningView& view_;
   TaskCosts costs_;
   std::vector<DeviceId> devices_;  // that may run layers, or parts of them
   int64_t embed_ = 0, exit_ = 0;
-  int64_t combines_[2] = {0, 0};  // at whichever home is fastest, by half
+  std::optional<ExactSplit> split_;  // where several devices compute
   std::map<std::tuple<Bits, int64_t, int64_t>, Curve> parting_;
-  std::map<std::tuple<uint32_t, int, bool>, LayerTime> splits_;  // by bits present, slices
 };
 
 }  // namespace tessera
