@@ -13,8 +13,10 @@ namespace {
 constexpr int kFirstRounds = 24;  // of the subgradient at the first depth
 constexpr int kRounds = 12;       // at the others, which start from its prices
 constexpr int kDepths = 12;       // that are tried one by one; of more, some
-constexpr int kSwaps = 6;
-constexpr size_t kExchanged = 3;  // depths, at most
+constexpr int kSwaps = 4;
+constexpr int kFirstSwaps = 1;    // of a depth that may become the best
+constexpr int kIdle = 2;          // depths in a row that are not worth it
+constexpr size_t kExchanged = 2;  // depths, at most
 
 // The clocks must know what a plan would have to give up where bytes are short.
 MarketRules rules_for(const PlanningView& view, const Choices& choices, const ElasticIdeas& ideas, const Plan& start,
@@ -63,35 +65,51 @@ bool ElasticSearch::keeps_time(int depth, const std::vector<Bits>& bits) {
   if (exact_)
     return in_time(clock_, stages_of(clock_, depth, view_.shape.slices, bits), view_.budgets.latency, ideas_.slack);
   std::vector<PlacedPlan> candidates = placement_.candidates(depth, bits);
-  if (by_replay_) return fastest_that_fits(trials_, std::move(candidates)).has_value();
+  if (by_replay_)
+    return std::any_of(candidates.begin(), candidates.end(), [&](PlacedPlan& placed) {
+      return placed.ideal <= view_.budgets.latency && trials_.fits(placed.plan);
+    });
   return !candidates.empty() && candidates.front().ideal <= view_.budgets.latency;
 }
 
 bool ElasticSearch::judge(int depth, const std::vector<Bits>& bits) {
-  if (!keeps_time(depth, bits)) return false;
   const Micro loss = view_.accuracy.loss(depth, bits);
+  if (!exact_ && loss >= draft_.loss) return true;  // to place it costs more than it can bring: cheaper prices are next
+  if (!keeps_time(depth, bits)) return false;
   if (loss < drafts_.back().loss) drafts_.back() = {depth, bits, loss};
   if (loss < draft_.loss) draft_ = {depth, bits, loss};
   return true;
 }
 
-void ElasticSearch::search_depth(int depth) {
+StageTimes ElasticSearch::times_of(int depth) {
+  StageTimes out = stage_times(view_, clock_, depth, ideas_.slack);
+  if (room_ && market_->ns_per_byte() > 0) out.room = static_cast<double>(*room_) * market_->ns_per_byte();
+  return out;
+}
+
+// False where no allocation of this depth can lose less than the best so far.
+bool ElasticSearch::search_depth(int depth) {
   const double base = static_cast<double>(view_.accuracy.base[static_cast<size_t>(depth) - 1].n);
-  PriceSearch search(*market_, depth, stage_times(view_, clock_, depth, ideas_.slack), scale(depth, first_width_));
+  PriceSearch search(*market_, depth, times_of(depth), scale(depth, first_width_));
   const auto target = [&] { return static_cast<double>(draft_.loss.n) - base; };
   const auto exactly = [&](const std::vector<Bits>& bits, double) { return judge(depth, bits); };
   drafts_.push_back(depth == draft_.depth ? draft_ : Draft{depth, {}, {INT64_MAX}});
-  if (!searches_.empty()) search.start_from(searches_.back());
-  if (search.run(searches_.empty() ? kFirstRounds : kRounds, target, exactly)) {
+  if (searches_.empty())
+    search.start_even(target, exactly);
+  else
+    search.start_from(searches_.back());
+  const bool hope = search.run(searches_.empty() ? kFirstRounds : kRounds, target, exactly);
+  if (hope) {
     const double then = scale(depth, search.mean_width());
     if (then != scale(depth, first_width_)) {
       search.set_scale(then);
       search.run(kRounds, target, exactly);
     }
-    search.repair(target, exactly, memory_binds_);
+    search.repair(target, exactly, by_replay_ || room_.has_value());
     first_width_ = search.mean_width();
   }
   searches_.push_back(std::move(search));
+  return hope;
 }
 
 // Exchanges in the depths that came nearest, as far as their relaxation leaves hope.
@@ -105,8 +123,7 @@ void ElasticSearch::exchange() {
     if (draft.bits.empty() || !keeps_time(draft.depth, draft.bits)) continue;
     const double bound = prices.bound() + static_cast<double>(view_.accuracy.base[static_cast<size_t>(draft.depth) - 1].n);
     if (i > 0 && bound >= static_cast<double>(draft_.loss.n)) continue;
-    const StageTimes times = stage_times(view_, clock_, draft.depth, ideas_.slack);
-    Exchange(view_, *market_, clock_, times, prices, draft).improve(kSwaps);
+    Exchange(view_, *market_, clock_, times_of(draft.depth), prices, draft).improve(i == 0 ? kSwaps : kFirstSwaps);
     if (draft.loss < draft_.loss) draft_ = draft;
   }
 }
@@ -123,21 +140,38 @@ void ElasticSearch::search(const Plan& start) {
   if (exact_) exchange();
 }
 
-// The deepest first; of many depths every so manyth, and then those around the best.
+// From STI's depth outwards, next where the last one lost less; a side ends where two in a row are not worth a search. Of
+// many depths every so manyth, and then those around the best.
 void ElasticSearch::search_depths(int first) {
-  const int count = static_cast<int>(choices_.depths.size());
+  const std::vector<int>& depths = choices_.depths;
+  const int count = static_cast<int>(depths.size());
   const int step = (count + kDepths - 1) / kDepths;
   std::vector<bool> tried(static_cast<size_t>(count), false);
-  const auto at = [&](int i) { return choices_.depths[static_cast<size_t>(i)]; };
   const auto attempt = [&](int i) {
-    if (i < 0 || i >= count || tried[static_cast<size_t>(i)]) return;
+    if (i < 0 || i >= count || tried[static_cast<size_t>(i)]) return true;
     tried[static_cast<size_t>(i)] = true;
-    if (at(i) == first || worth_trying(at(i))) search_depth(at(i));
+    return worth_trying(depths[static_cast<size_t>(i)]) && search_depth(depths[static_cast<size_t>(i)]);
   };
-  for (int i = count - 1; i >= 0; --i)
-    if ((count - 1 - i) % step == 0 || at(i) == first) attempt(i);
-  const auto best = std::find(choices_.depths.begin(), choices_.depths.end(), draft_.depth) - choices_.depths.begin();
-  for (int i = static_cast<int>(best) + step - 1; i > best - step; --i) attempt(i);
+  const auto place = [&](int depth) {
+    return static_cast<int>(std::find(depths.begin(), depths.end(), depth) - depths.begin());
+  };
+  struct Side {
+    int at, step, idle = 0;
+    Micro best{INT64_MAX};
+  };
+  const int start = place(first);
+  attempt(start);
+  Side sides[] = {{start + step, step}, {start - step, -step}};
+  const auto over = [&](const Side& side) { return side.at < 0 || side.at >= count || side.idle == kIdle; };
+  while (!over(sides[0]) || !over(sides[1])) {
+    Side& side = over(sides[0]) || (!over(sides[1]) && sides[1].best < sides[0].best) ? sides[1] : sides[0];
+    const bool hope = attempt(side.at);
+    side.idle = hope ? 0 : side.idle + 1;
+    side.best = hope ? drafts_.back().loss : side.best;
+    side.at += side.step;
+  }
+  const int best = place(draft_.depth);
+  for (int i = best + step - 1; i > best - step; --i) attempt(i);
 }
 
 // What the process and the request hold beside shards is the replay's knowledge: of the smallest plan, it tells how much.
@@ -155,8 +189,8 @@ void ElasticSearch::count_memory(const Plan& start) {
   const std::optional<Prediction> known = trials_.replay(smallest, kUnlimited);
   if (!known) return;
   clock_.latency(stages_of(clock_, least.depth, view_.shape.slices, bits));
-  clock_.limit(room.n - (known->peak.n - clock_.peak()));
-  memory_binds_ = true;
+  room_ = room.n - (known->peak.n - clock_.peak());
+  clock_.limit(*room_);
 }
 
 std::optional<Plan> ElasticSearch::placed() {
@@ -192,7 +226,7 @@ std::optional<Plan> ElasticSearch::improve(const Plan& start) {
 // The lanes allowed what memory does not: the same depth once more, each allocation replayed.
 std::optional<Plan> ElasticSearch::placed_in_memory(const Plan& start) {
   const int depth = draft_.depth;
-  by_replay_ = memory_binds_ = true;
+  by_replay_ = true;
   searches_.clear();
   drafts_.clear();
   draft_ = {start.depth, start.bits, view_.accuracy.loss(start.depth, start.bits)};

@@ -32,9 +32,10 @@ class ElasticSearch {
   bool worth_trying(int depth) const;
   bool judge(int depth, const std::vector<Bits>& bits);
   bool keeps_time(int depth, const std::vector<Bits>& bits);
+  StageTimes times_of(int depth);
   void search(const Plan& start);
   void search_depths(int first);
-  void search_depth(int depth);
+  bool search_depth(int depth);
   void exchange();
   void count_memory(const Plan& start);
   std::optional<Plan> placed();
@@ -54,8 +55,8 @@ class ElasticSearch {
   std::vector<Draft> drafts_;          // the best of each
   Draft draft_;                        // of all
   double first_width_ = 1;
-  bool memory_binds_ = false;  // it may
-  bool by_replay_ = false;     // not by the lanes
+  std::optional<int64_t> room_;  // bytes of loads and residents at once, where they may bind
+  bool by_replay_ = false;       // not by the lanes
 };
 
 }  // namespace tessera

@@ -2,14 +2,21 @@
 #include "policies/parts/exchange.h"
 
 #include <algorithm>
+#include <iterator>
 #include <limits>
+#include <numeric>
+#include <tuple>
 #include <utility>
 
 namespace tessera {
 namespace {
 
-constexpr size_t kGivers = 24;  // that a swap tries: the cheapest by loss for the time that they free
-constexpr int kRefused = 12;    // changes that only the exact clock refuses, in a row
+constexpr size_t kGivers = 8;   // that a swap tries: the cheapest by loss for the time that they free
+constexpr size_t kTakers = 96;  // that may take that time: the worthiest
+constexpr size_t kTaken = 6;    // by one chain, at most
+constexpr size_t kAsked = 24;   // givers that one taker asks
+constexpr size_t kTries = 3;    // chains that the exact clock is asked about
+constexpr int kRefused = 12;    // changes that only the exact clock refuses, in a round
 
 double ns(Duration d) { return static_cast<double>(d.ns); }
 
@@ -27,7 +34,12 @@ bool in_time(StageClock& clock, const std::vector<LayerStage>& stages, Duration 
 Exchange::Exchange(const PlanningView& view, ShardMarket& market, StageClock& clock, const StageTimes& times,
                    const PriceSearch& prices, Draft& draft)
     : view_(view), market_(market), clock_(clock), times_(times), prices_(prices), draft_(draft) {
+  // Time is worth something even where the relaxation has more than it can use.
+  constexpr double kShare = 1e-3;
+  for (int l = 0; l < draft.depth; ++l)
+    least_price_ = std::max({least_price_, kShare * prices.io_price(l), kShare * prices.compute_price(l)});
   read_draft();
+  list_moves();
 }
 
 void Exchange::read_draft() {
@@ -55,56 +67,34 @@ void Exchange::read_layer(int layer) {
   }
 }
 
-// As PriceSearch::measure(), from the exact stages; without a head start everything must end when compute, never waiting,
-// does.
-void Exchange::measure() {
-  double computes = 0, loads = 0;
-  for (const LayerStage& stage : stages_) computes += ns(stage.compute);
+// Without a head start everything must end when compute, never waiting, does.
+StageSlack Exchange::slack() const {
+  std::vector<StageLoad> layers;
+  layers.reserve(stages_.size() + 1);
+  double computes = 0;
+  for (const LayerStage& stage : stages_) {
+    const double bytes =
+        static_cast<double>(std::accumulate(stage.bytes.begin(), stage.bytes.begin() + stage.loads, int64_t{0}));
+    layers.push_back({ns(stage.io), bytes * market_.ns_per_byte(), ns(stage.compute)});
+    computes += layers.back().compute;
+  }
   double ends = times_.deadline;
   if (!times_.head_start)
-    ends = std::min(ends, times_.rows + std::max(times_.embed, ns(stages_[0].io)) + computes + times_.exit);
-  ends -= times_.exit + times_.rows;
-  const size_t depth = stages_.size();
-  paths_.slack.resize(depth + 2);
-  paths_.slack[0] = times_.deadline - times_.exit - times_.rows - times_.embed - computes;
-  for (size_t k = 0; k < depth; ++k) {
-    loads += ns(stages_[k].io);
-    paths_.slack[k + 1] = ends - loads - computes;
-    computes -= ns(stages_[k].compute);
-  }
-  paths_.slack[depth + 1] = ends - loads - times_.exit_load;
-  paths_.bound();
+    ends = std::min(ends, times_.rows + std::max(times_.embed, layers.front().io) + computes + times_.exit);
+  return {times_, ends - times_.exit, std::move(layers)};
 }
 
-void Exchange::Paths::bound() {
-  before = after = slack;
-  for (size_t k = 1; k < slack.size(); ++k) before[k] = std::min(before[k], before[k - 1]);
-  for (size_t k = slack.size() - 1; k-- > 0;) after[k] = std::min(after[k], after[k + 1]);
-}
-
-void Exchange::Paths::charge(const Move& move) {
-  const size_t at = static_cast<size_t>(move.layer) + 1;
-  for (size_t k = 0; k < slack.size(); ++k) slack[k] -= (k <= at ? move.compute : 0) + (k >= at ? move.io : 0);
-  bound();
-}
-
-// Paths before the layer's turn take its compute, those after it its loads.
-bool Exchange::Paths::hold(const Move& move) const {
-  const size_t at = static_cast<size_t>(move.layer) + 1;
-  return before[at - 1] >= move.compute && slack[at] >= move.compute + move.io && after[at + 1] >= move.io;
-}
-
-double Exchange::worth(const Move& move) const {
+void Exchange::add(Move move) {
   constexpr double kLeast = 1e-9;
-  const double price = move.io * prices_.io_price(move.layer) + move.compute * prices_.compute_price(move.layer);
-  return move.gain > 0 ? move.gain / std::max(price, kLeast) : -move.gain / std::max(-price, kLeast);
-}
-
-void Exchange::add(const Move& move) {
-  if (move.gain > 0)
+  const double price = move.more.io * std::max(prices_.io_price(move.layer), least_price_) +
+                       move.more.compute * std::max(prices_.compute_price(move.layer), least_price_);
+  if (move.gain > 0) {
+    move.worth = move.gain / std::max(price, kLeast);
     gains_.push_back(move);
-  else if (move.io < 0 || move.compute < 0)
+  } else if (move.more.io < 0 || move.more.compute < 0) {
+    move.worth = std::max(-price, kLeast) / std::max(-move.gain, kLeast);
     losses_.push_back(move);
+  }
 }
 
 void Exchange::list_shards(int layer) {
@@ -112,8 +102,8 @@ void Exchange::list_shards(int layer) {
   for (int j = 0; j < market_.slices(); ++j) {
     const int has = rungs_[at + j];
     if (has == 0) continue;
-    const bool loaded = market_.io(layer, j, has) > 0;
-    const double freed = loaded ? market_.io(layer, j, has) + (counts_[layer][has] == 1 ? market_.call() : 0) : 0;
+    const double held = market_.io(layer, j, has);
+    const double freed_call = held > 0 && counts_[layer][has] == 1 ? market_.call() : 0;
     for (int r = 1; r < market_.rungs(); ++r) {
       const double loss = market_.loss(layer, j, r);
       if (r == has || loss == std::numeric_limits<double>::infinity()) continue;
@@ -123,8 +113,9 @@ void Exchange::list_shards(int layer) {
       move.slice = static_cast<int16_t>(j);
       move.rung = static_cast<uint8_t>(r);
       move.gain = scale_ * (market_.loss(layer, j, has) - loss);
-      move.io = io + (io > 0 && counts_[layer][r] == 0 ? market_.call() : 0) - freed;
-      move.compute = market_.decode(r) - market_.decode(has);
+      move.more.bytes = market_.bytes(layer, j, r) - market_.bytes(layer, j, has);
+      move.more.io = io - held + (io > 0 && counts_[layer][r] == 0 ? market_.call() : 0) - freed_call;
+      move.more.compute = market_.decode(r) - market_.decode(has);
       add(move);
     }
   }
@@ -142,125 +133,261 @@ void Exchange::list_widths(int layer) {
   if (at == widths.end()) return;
   for (const int step : {-1, 1}) {
     if ((step < 0 && at == widths.begin()) || (step > 0 && at + 1 == widths.end())) continue;
-    const size_t offset = rows_.size();
-    rows_.resize(offset + slices);
-    market_.cheapest(layer, *(at + step), scale_, prices_.io_price(layer), prices_.compute_price(layer), &rows_[offset]);
-    const LayerOffer then = market_.offer(layer, &rows_[offset]);
+    const size_t offset =
+        (static_cast<size_t>(layer) * widths.size() + static_cast<size_t>(at - widths.begin() + step)) * slices;
+    LayerOffer then;
+    double own = 0;
+    if (!market_.cheapest_within(times_.room, layer, *(at + step), scale_, prices_.io_price(layer),
+                                 prices_.compute_price(layer), &rows_[offset], then, own))
+      continue;
     Move move;
     move.layer = static_cast<int16_t>(layer);
     move.row = offset;
     move.gain = scale_ * (now.loss - then.loss);
-    move.io = then.io - now.io;
-    move.compute = then.compute - now.compute;
+    move.more = {then.io - now.io, then.bytes - now.bytes, then.compute - now.compute};
     add(move);
   }
 }
 
+void Exchange::list_layer(int layer) {
+  list_shards(layer);
+  list_widths(layer);
+}
+
 void Exchange::list_moves() {
+  rows_.resize(draft_.bits.size() * market_.rules().widths.size());
   gains_.clear();
   losses_.clear();
-  rows_.clear();
-  for (int l = 0; l < draft_.depth; ++l) {
-    list_shards(l);
-    list_widths(l);
-  }
+  relist(std::vector<bool>(static_cast<size_t>(draft_.depth), true));
 }
 
-void Exchange::set_row(const Move& move, std::vector<Bits>& bits) const {
-  const size_t at = static_cast<size_t>(move.layer) * market_.slices();
+void Exchange::relist(const std::vector<bool>& layers) {
+  const auto stale = [&](const Move& move) { return layers[static_cast<size_t>(move.layer)]; };
+  std::erase_if(gains_, stale);
+  std::erase_if(losses_, stale);
+  for (int l = 0; l < draft_.depth; ++l)
+    if (layers[static_cast<size_t>(l)]) list_layer(l);
+}
+
+// Of equal worth by place, so that it is no matter which was listed first.
+bool Exchange::worthier(const Move* a, const Move* b) {
+  const auto place = [](const Move* m) { return std::tuple(m->layer, m->slice, m->rung, m->row); };
+  return a->worth > b->worth || (a->worth == b->worth && place(a) < place(b));
+}
+
+// The best `most` of them; none twice.
+std::vector<const Exchange::Move*> Exchange::first_of(const std::vector<Move>& moves, size_t most) {
+  std::vector<const Move*> out;
+  out.reserve(moves.size());
+  for (const Move& move : moves) out.push_back(&move);
+  const auto end = out.begin() + static_cast<ptrdiff_t>(std::min(most, out.size()));
+  std::partial_sort(out.begin(), end, out.end(), worthier);
+  out.erase(end, out.end());
+  return out;
+}
+
+std::vector<bool> Exchange::layers_of(const std::vector<const Move*>& moves, int depth) {
+  std::vector<bool> out(static_cast<size_t>(depth), false);
+  for (const Move* move : moves) out[static_cast<size_t>(move->layer)] = true;
+  return out;
+}
+
+bool Exchange::clash(const Move& a, const Move& b) {
+  return a.layer == b.layer && (a.slice < 0 || b.slice < 0 || a.slice == b.slice);
+}
+
+bool Exchange::clashes(const Chain& chain, const Move& move) {
+  return std::any_of(chain.moves.begin(), chain.moves.end(), [&](const Move* other) { return clash(*other, move); });
+}
+
+void Exchange::set_row(const Move& move) {
+  Bits* row = &draft_.bits[static_cast<size_t>(move.layer) * market_.slices()];
   if (move.slice >= 0)
-    bits[at + static_cast<size_t>(move.slice)] = market_.bits_at(move.rung);
+    row[move.slice] = market_.bits_at(move.rung);
   else
-    for (int j = 0; j < market_.slices(); ++j) bits[at + j] = market_.bits_at(rows_[move.row + j]);
+    for (int j = 0; j < market_.slices(); ++j) row[j] = market_.bits_at(rows_[move.row + static_cast<size_t>(j)]);
 }
 
-// Keeps the changed layers where the exact loss is less and the exact clock in time.
-bool Exchange::settle(std::vector<Bits> bits, int first, int second) {
-  const Micro loss = view_.accuracy.loss(draft_.depth, bits);
-  if (loss >= draft_.loss) return false;
-  const LayerStage old_first = stages_[first], old_second = stages_[second];
-  stages_[first] = clock_.stage(first, &bits[static_cast<size_t>(first) * market_.slices()]);
-  if (second != first) stages_[second] = clock_.stage(second, &bits[static_cast<size_t>(second) * market_.slices()]);
-  if (!in_time(clock_, stages_, view_.budgets.latency, times_.head_start)) {
-    stages_[second] = old_second;
-    stages_[first] = old_first;
-    return false;
+// Makes all of them if the exact clock is in time with them; else none.
+bool Exchange::settle(const std::vector<const Move*>& moves) {
+  const size_t slices = static_cast<size_t>(market_.slices());
+  std::vector<std::pair<int, LayerStage>> old;
+  std::vector<Bits> bits;
+  for (const Move* move : moves) {
+    const Bits* row = &draft_.bits[move->layer * slices];
+    if (std::none_of(old.begin(), old.end(), [&](const auto& of) { return of.first == move->layer; })) {
+      old.emplace_back(move->layer, stages_[move->layer]);
+      bits.insert(bits.end(), row, row + slices);
+    }
+    set_row(*move);
   }
-  draft_.bits = std::move(bits);
-  draft_.loss = loss;
-  read_layer(first);
-  if (second != first) read_layer(second);
-  measure();
-  return true;
+  for (const auto& of : old) stages_[of.first] = clock_.stage(of.first, &draft_.bits[of.first * slices]);
+  const bool ok = in_time(clock_, stages_, view_.budgets.latency, times_.head_start);
+  for (size_t i = 0; i < old.size(); ++i) {
+    if (ok) {
+      read_layer(old[i].first);
+      continue;
+    }
+    stages_[old[i].first] = old[i].second;
+    std::copy_n(&bits[i * slices], slices, &draft_.bits[old[i].first * slices]);
+  }
+  return ok;
+}
+
+// What of such moves the exact clock grants, in halves where it does not grant all; `refused` single ones may be refused.
+void Exchange::grant(const std::vector<const Move*>& moves, int& refused, std::vector<const Move*>& granted) {
+  if (moves.empty() || refused == 0) return;
+  if (settle(moves)) {
+    granted.insert(granted.end(), moves.begin(), moves.end());
+    return;
+  }
+  if (moves.size() == 1) {
+    --refused;
+    return;
+  }
+  const auto half = moves.begin() + static_cast<ptrdiff_t>(moves.size() / 2);
+  grant({moves.begin(), half}, refused, granted);
+  grant({half, moves.end()}, refused, granted);
 }
 
 bool Exchange::raise_what_fits() {
-  std::vector<std::pair<double, const Move*>> order;
-  for (const Move& move : gains_)
-    if (paths_.hold(move)) order.emplace_back(-worth(move), &move);
-  std::sort(order.begin(), order.end());  // of equal worth as they were listed
-  std::vector<bool> touched(rungs_.size(), false);
-  const auto first_of = [&](const Move& move) {
-    return touched.begin() + static_cast<ptrdiff_t>(move.layer) * market_.slices() + std::max<int>(move.slice, 0);
+  StageSlack left = slack();
+  std::vector<const Move*> chosen, granted;
+  std::vector<std::pair<double, const Move*>> order;  // by what the last step of each raise is worth
+  for (size_t i = 0; i < gains_.size(); ++i) {
+    const Move& move = gains_[i];
+    if (!left.holds(move.layer, move.more)) continue;
+    const Move* less =
+        i > 0 && gains_[i - 1].layer == move.layer && gains_[i - 1].slice == move.slice ? &gains_[i - 1] : nullptr;
+    const double price = move.gain / move.worth, step = less ? price - less->gain / less->worth : 0;
+    const bool dearer = move.slice >= 0 && step > 0;
+    order.emplace_back(dearer ? (move.gain - less->gain) / step : move.worth, &move);
+  }
+  std::sort(order.begin(), order.end(), [](const auto& a, const auto& b) {
+    return a.first > b.first || (a.first == b.first && worthier(a.second, b.second));
+  });
+  std::vector<const Move*> made(rungs_.size(), nullptr);  // by shard; of a width: by the layer's first
+  for (const auto& [step_worth, move] : order) {
+    const auto row = made.begin() + static_cast<ptrdiff_t>(move->layer) * market_.slices();
+    const auto at = row + std::max<int>(move->slice, 0);
+    const bool whole = move->slice < 0;
+    if (whole ? std::any_of(row, row + market_.slices(), [](const Move* m) { return m != nullptr; })
+              : *row != nullptr && (*row)->slice < 0)
+      continue;
+    StageLoad more = move->more;
+    if (*at != nullptr) {  // the same shard, raised further
+      if (move->gain <= (*at)->gain) continue;
+      more = {more.io - (*at)->more.io, more.bytes - (*at)->more.bytes, more.compute - (*at)->more.compute};
+    }
+    if (!left.holds(move->layer, more)) continue;
+    left.charge(move->layer, more);
+    *at = move;
+  }
+  std::copy_if(made.begin(), made.end(), std::back_inserter(chosen), [](const Move* m) { return m != nullptr; });
+  std::sort(chosen.begin(), chosen.end(), worthier);
+  int refused = kRefused;
+  grant(chosen, refused, granted);
+  if (granted.empty()) return false;
+  relist(layers_of(granted, draft_.depth));
+  return true;
+}
+
+void Exchange::fill(StageSlack& left, Chain& chain) const {
+  size_t taken = 0;
+  for (const Move* move : takers_) {
+    if (!left.holds(move->layer, move->more) || clashes(chain, *move)) continue;
+    left.charge(move->layer, move->more);
+    chain.moves.push_back(move);
+    chain.gain += move->gain;
+    if (++taken == kTaken) return;
+  }
+}
+
+// One gives time, others take it.
+Exchange::Chain Exchange::give(StageSlack left, const Move& giver) const {
+  Chain out{{&giver}, 1, giver.gain};
+  left.charge(giver.layer, giver.more);
+  fill(left, out);
+  return out;
+}
+
+// One takes time that the cheapest others give.
+Exchange::Chain Exchange::take(StageSlack left, const Move& taker) const {
+  Chain out{{&taker}, 1, taker.gain};
+  left.charge(taker.layer, taker.more);
+  for (const Move* giver : givers_) {
+    if (left.lateness() <= 0 || out.gain <= 0) break;
+    if (clashes(out, *giver)) continue;
+    const double late = left.lateness();
+    StageSlack then = left;
+    then.charge(giver->layer, giver->more);
+    if (then.lateness() >= late) continue;
+    left = std::move(then);
+    out.moves.push_back(giver);
+    out.gain += giver->gain;
+  }
+  out.bound = out.moves.size();
+  if (left.lateness() > 0)
+    out.gain = -1;
+  else
+    fill(left, out);
+  return out;
+}
+
+// The best first.
+std::vector<Exchange::Chain> Exchange::chains() {
+  takers_ = first_of(gains_, kTakers);
+  givers_ = first_of(losses_, kAsked);
+  const StageSlack now = slack();
+  std::vector<Chain> out;
+  const auto keep = [&](Chain chain) {
+    if (chain.gain > 0 && chain.moves.size() > 1) out.push_back(std::move(chain));
   };
-  bool any = false;
-  int refused = 0;
-  for (const auto& [minus_worth, move] : order) {
-    const auto first = first_of(*move), last = first + (move->slice < 0 ? market_.slices() : 1);
-    if (std::find(first, last, true) != last || !paths_.hold(*move)) continue;
-    std::vector<Bits> bits = draft_.bits;
-    set_row(*move, bits);
-    if (settle(std::move(bits), move->layer, move->layer)) {
-      std::fill(first, last, true);
-      any = true;
-      refused = 0;
-    } else if (++refused == kRefused) {
-      break;
-    }
-  }
-  return any;
+  for (size_t i = 0; i < std::min(kGivers, givers_.size()); ++i) keep(give(now, *givers_[i]));
+  for (const Move& move : losses_)
+    if (move.slice < 0) keep(give(now, move));
+  for (const Move& move : gains_)
+    if (move.slice < 0) keep(take(now, move));
+  std::stable_sort(out.begin(), out.end(), [](const Chain& a, const Chain& b) { return a.gain > b.gain; });
+  return out;
 }
 
-// The pair that gains most: one gives time, another takes it.
+// Keeps what the exact clock grants of it, if that loses less; else nothing is changed.
+bool Exchange::follow(const Chain& chain) {
+  const auto bound = chain.moves.begin() + static_cast<ptrdiff_t>(chain.bound);
+  const std::vector<Bits> before = draft_.bits;
+  if (!settle({chain.moves.begin(), bound})) return false;
+  for (auto move = bound; move != chain.moves.end(); ++move) settle({*move});
+  if (const Micro loss = loss_now(); loss < draft_.loss) {
+    draft_.loss = loss;
+    return true;
+  }
+  draft_.bits = before;
+  read_draft();  // moves were made from it
+  return false;
+}
+
 bool Exchange::swap_once() {
-  std::vector<std::pair<double, const Move*>> order;
-  order.reserve(losses_.size());
-  for (const Move& move : losses_) order.emplace_back(worth(move), &move);
-  const size_t givers = std::min(kGivers, order.size());
-  std::partial_sort(order.begin(), order.begin() + static_cast<ptrdiff_t>(givers), order.end());
-  const Move* give = nullptr;
-  const Move* take = nullptr;
-  double best = 0;
-  Paths paths;
-  for (size_t i = 0; i < givers; ++i) {
-    const Move& giver = *order[i].second;
-    paths.slack = paths_.slack;
-    paths.charge(giver);
-    for (const Move& taker : gains_) {
-      if (taker.gain + giver.gain <= best || !paths.hold(taker)) continue;
-      const bool same = taker.layer == giver.layer;
-      if (same && (taker.slice < 0 || giver.slice < 0 || taker.slice == giver.slice)) continue;
-      best = taker.gain + giver.gain;
-      give = &giver;
-      take = &taker;
+  const std::vector<Chain> all = chains();
+  for (size_t i = 0; i < std::min(kTries, all.size()); ++i)
+    if (follow(all[i])) {
+      relist(layers_of(all[i].moves, draft_.depth));
+      return true;
     }
-  }
-  if (give == nullptr) return false;
-  std::vector<Bits> bits = draft_.bits;
-  set_row(*give, bits);
-  set_row(*take, bits);
-  return settle(std::move(bits), give->layer, take->layer);
+  return false;
 }
 
+void Exchange::fill() {
+  while (raise_what_fits()) {}
+  draft_.loss = loss_now();
+}
+
+// Raises where `scale` changes with the width may lose more: then the draft is as it was.
 void Exchange::improve(int swaps) {
-  measure();
-  list_moves();
-  for (int i = 0; i < swaps; ++i) {
-    while (raise_what_fits()) list_moves();
-    if (!swap_once()) return;
-    list_moves();
-  }
-  raise_what_fits();
+  const Draft before = draft_;
+  fill();
+  for (int i = 0; i < swaps && swap_once(); ++i) fill();
+  if (draft_.loss > before.loss) draft_ = before;
 }
 
 }  // namespace tessera

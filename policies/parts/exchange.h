@@ -5,6 +5,7 @@
 
 #include "policies/parts/price_search.h"
 #include "policies/parts/stage_clock.h"
+#include "policies/parts/stage_slack.h"
 
 namespace tessera {
 
@@ -25,7 +26,7 @@ class Exchange {
   // `prices`: of the draft's depth, to rank by.
   Exchange(const PlanningView& view, ShardMarket& market, StageClock& clock, const StageTimes& times,
            const PriceSearch& prices, Draft& draft);
-  // Until nothing is gained, or after so many swaps. The draft only gets better, and stays in time.
+  // Until nothing is gained, or after so many swaps. The draft, in time, only gets better, and stays so.
   void improve(int swaps);
 
  private:
@@ -35,28 +36,42 @@ class Exchange {
     int16_t slice = -1;  // -1: of the width
     uint8_t rung = 0;
     size_t row = 0;
-    double gain = 0;             // scaled loss that it saves; negative: that it costs
-    double io = 0, compute = 0;  // ns that it takes more
+    double gain = 0;  // scaled loss that it saves; negative: that it costs
+    StageLoad more;
+    double worth = 0;  // gain for each unit of price; of one that costs, price for each unit of loss
   };
-  struct Paths {
-    std::vector<double> slack;          // [depth + 2], by path as in PriceSearch
-    std::vector<double> before, after;  // least slack up to, and from, each
-    void bound();
-    void charge(const Move& move);
-    bool hold(const Move& move) const;
+  // Moves that pay together: the first `bound` only with each other, the others each as it fits.
+  struct Chain {
+    std::vector<const Move*> moves;
+    size_t bound = 0;
+    double gain = 0;
   };
   void read_draft();
   void read_layer(int layer);
-  void measure();
+  StageSlack slack() const;
   void list_moves();
+  void list_layer(int layer);
+  void relist(const std::vector<bool>& layers);
   void list_shards(int layer);
   void list_widths(int layer);
-  void add(const Move& move);
-  double worth(const Move& move) const;  // |gain| for each unit of price
+  void add(Move move);
+  static bool worthier(const Move* a, const Move* b);
+  static std::vector<const Move*> first_of(const std::vector<Move>& moves, size_t most);
+  static bool clash(const Move& a, const Move& b);
+  static bool clashes(const Chain& chain, const Move& move);
+  void fill();
+  void fill(StageSlack& left, Chain& chain) const;
+  Chain give(StageSlack left, const Move& giver) const;
+  Chain take(StageSlack left, const Move& taker) const;
+  std::vector<Chain> chains();
+  void grant(const std::vector<const Move*>& moves, int& refused, std::vector<const Move*>& granted);
   bool raise_what_fits();
   bool swap_once();
-  void set_row(const Move& move, std::vector<Bits>& bits) const;
-  bool settle(std::vector<Bits> bits, int first, int second);
+  static std::vector<bool> layers_of(const std::vector<const Move*>& moves, int depth);
+  bool follow(const Chain& chain);
+  bool settle(const std::vector<const Move*>& moves);
+  void set_row(const Move& move);
+  Micro loss_now() const { return view_.accuracy.loss(draft_.depth, draft_.bits); }
 
   const PlanningView& view_;
   ShardMarket& market_;
@@ -64,13 +79,13 @@ class Exchange {
   const StageTimes times_;
   const PriceSearch& prices_;
   Draft& draft_;
-  double scale_ = 1;
+  double scale_ = 1, least_price_ = 0;
   std::vector<uint8_t> rungs_;            // [depth][M]
   std::vector<std::vector<int>> counts_;  // [depth][rungs]: slices to be loaded
   std::vector<LayerStage> stages_;
   std::vector<Move> gains_, losses_;
-  std::vector<uint8_t> rows_;  // of changes of width, M each
-  Paths paths_;
+  std::vector<const Move*> takers_, givers_;  // the best of them, the worthiest first; of chains()
+  std::vector<uint8_t> rows_;                 // [depth][widths][M] of changes of width
 };
 
 }  // namespace tessera

@@ -20,7 +20,8 @@ ShardMarket::ShardMarket(const PlanningView& view, const AccuracyModel& accuracy
   gain_.resize(slices);
   best_.resize(slices);
   rung_.resize(slices);
-  order_.resize(slices);
+  order_.resize(static_cast<size_t>(view.shape.layers) * slices);
+  for (size_t i = 0; i < order_.size(); ++i) order_[i] = static_cast<int>(i % slices);
   price_loads(view, costs);
   list_choices(view, accuracy, held);
   const Bits lowest = rules_.ladder.front();
@@ -42,8 +43,12 @@ void ShardMarket::price_loads(const PlanningView& view, TaskCosts& costs) {
     const double more =
         std::max(0.0, all - alone) / (static_cast<double>(std::max<int64_t>(one, 1)) * std::max(slices_ - 1, 1));
     per_byte_[r] = more;
+    ns_per_byte_ = r == 1 ? more : std::min(ns_per_byte_, more);
     call_ = std::min(call_, std::max(0.0, alone - more * static_cast<double>(one)));
   }
+  least_share_.assign(static_cast<size_t>(rungs_), 1);
+  for (int r = 1; r < rungs_; ++r)
+    if (per_byte_[r] > 0) least_share_[r] = ns_per_byte_ / per_byte_[r];
 }
 
 void ShardMarket::list_choices(const PlanningView& view, const AccuracyModel& accuracy, const std::vector<Bits>& held) {
@@ -71,34 +76,60 @@ int ShardMarket::rung_of(Bits bits) const {
   return 0;
 }
 
+// The cheapest rung of each slice. Rungs outside, slices inside: two at a time.
+void ShardMarket::choose_rungs(int layer, double scale, double io_price, double compute_price) {
+  double* __restrict best = best_.data();
+  double* __restrict rung = rung_.data();
+  std::fill_n(best, slices_, kNever);
+  std::fill_n(rung, slices_, 1.0);
+  for (int r = 1; r < rungs_; ++r) {
+    const double* loss = &loss_[at(layer, 0, r)];
+    const double* io = &io_[at(layer, 0, r)];
+    const double decode = compute_price * decode_[r], here = r;
+    for (int j = 0; j < slices_; ++j) {
+      const double cost = scale * loss[j] + io_price * io[j] + decode;
+      rung[j] = cost < best[j] ? here : rung[j];
+      best[j] = cost < best[j] ? cost : best[j];
+    }
+  }
+}
+
+// Slices by gain, most first, then by id. Sorted by insertion: they are nearly in order.
+const int* ShardMarket::ranked(int layer) {
+  int* order = &order_[static_cast<size_t>(layer) * slices_];
+  if (rules_.prefixes) return order;
+  const auto before = [&](int a, int b) { return gain_[a] > gain_[b] || (gain_[a] == gain_[b] && a < b); };
+  for (int i = 1; i < slices_; ++i) {
+    const int slice = order[i];
+    int k = i;
+    for (; k > 0 && before(slice, order[k - 1]); --k) order[k] = order[k - 1];
+    order[k] = slice;
+  }
+  return order;
+}
+
 double ShardMarket::cheapest(int layer, int width, double scale, double io_price, double compute_price, uint8_t* row,
                              double* costs) {
+  const double least = choose(layer, width, scale, io_price, compute_price, row, costs);
+  if (call_ * io_price > 0) share_calls(layer, scale, io_price, compute_price, row);
+  return least;
+}
+
+double ShardMarket::choose(int layer, int width, double scale, double io_price, double compute_price, uint8_t* row,
+                           double* costs) {
+  choose_rungs(layer, scale, io_price, compute_price);
   double absent = 0;
+  const double* lost = &loss_[at(layer, 0, 0)];
   for (int j = 0; j < slices_; ++j) {
-    const double* loss = &loss_[at(layer, j, 0)];
-    const double* io = &io_[at(layer, j, 0)];
-    double best = kNever;
-    int rung = 1;
-    for (int r = 1; r < rungs_; ++r) {
-      const double cost = scale * loss[r] + io_price * io[r] + compute_price * decode_[r];
-      if (cost < best) {
-        best = cost;
-        rung = r;
-      }
-    }
-    rung_[j] = static_cast<uint8_t>(rung);
-    gain_[j] = scale * loss[0] - best;
-    absent += scale * loss[0];
-    order_[j] = j;
+    gain_[j] = scale * lost[j] - best_[j];
+    absent += scale * lost[j];
   }
-  if (!rules_.prefixes)
-    std::sort(order_.begin(), order_.end(),
-              [&](int a, int b) { return gain_[a] > gain_[b] || (gain_[a] == gain_[b] && a < b); });
+  const int* order = ranked(layer);
   double least = kNever, cost = absent;
   int chosen = 0, next = 0;
   for (size_t w = 0; w < rules_.widths.size(); ++w) {
     const int m = rules_.widths[w];
-    for (; next < m; ++next) cost -= gain_[order_[next]];
+    for (; next < m; ++next) cost -= gain_[order[next]];
     const double with = cost + compute_price * compute_[m];
     if (costs != nullptr) costs[w] = with;
     if ((width != 0 && m != width) || with >= least) continue;
@@ -106,9 +137,44 @@ double ShardMarket::cheapest(int layer, int width, double scale, double io_price
     chosen = m;
   }
   std::fill_n(row, slices_, uint8_t{0});
-  for (int i = 0; i < chosen; ++i) row[order_[i]] = rung_[order_[i]];
-  if (call_ * io_price > 0) share_calls(layer, scale, io_price, compute_price, row);
+  for (int i = 0; i < chosen; ++i) row[order[i]] = static_cast<uint8_t>(rung_[order[i]]);
   return least;
+}
+
+bool ShardMarket::cheapest_within(double room, int layer, int width, double scale, double io_price, double compute_price,
+                                  uint8_t* row, LayerOffer& offered, double& own) {
+  constexpr double kDearer = 1.5, kCheaper = 0.9, kFull = 0.85;
+  constexpr int kDoublings = 30, kSteps = 4;  // 1.5 is less than 0.9 ^ -4
+  const auto fits_at = [&](double price) {
+    choose(layer, width, scale, price, compute_price, row, nullptr);
+    offered = offer(layer, row);
+    return offered.bytes <= room;
+  };
+  const auto shared_at = [&](double price) {
+    if (call_ * price <= 0) return true;
+    share_calls(layer, scale, price, compute_price, row);
+    offered = offer(layer, row);
+    return offered.bytes <= room || fits_at(price);
+  };
+  if (io_price >= own && fits_at(io_price)) return shared_at(io_price);
+  own = std::max({own, io_price, scale / std::max(1.0, room)});
+  if (fits_at(own)) {
+    if (offered.bytes >= kFull * room) return shared_at(own);
+  } else {
+    int doublings = 0;
+    while (!fits_at(own *= kDearer))
+      if (++doublings == kDoublings) return false;
+  }
+  for (int i = 0; i < kSteps; ++i) {
+    const double less = std::max(own * kCheaper, io_price);
+    if (less == own) break;
+    if (!fits_at(less)) {
+      fits_at(own);
+      break;
+    }
+    own = less;
+  }
+  return shared_at(own);
 }
 
 // A bitwidth of few slices is not worth a load of its own: its slices go to the next best that others use.
@@ -155,6 +221,7 @@ LayerOffer ShardMarket::offer(int layer, const uint8_t* row) const {
   LayerOffer out;
   int width = 0;
   unsigned used = 0;
+  int calls = 0;
   for (int j = 0; j < slices_; ++j) {
     const int r = row[j];
     out.loss += loss(layer, j, r);
@@ -163,9 +230,11 @@ LayerOffer ShardMarket::offer(int layer, const uint8_t* row) const {
     out.compute += decode_[r];
     if (io(layer, j, r) <= 0) continue;
     out.io += io(layer, j, r);
-    if ((used >> r & 1) == 0) out.io += call_;
+    out.bytes += bytes(layer, j, r);
+    calls += (used >> r & 1) == 0;
     used |= 1u << r;
   }
+  out.io += calls * call_;
   out.compute += compute_[static_cast<size_t>(width)];
   return out;
 }

@@ -20,6 +20,7 @@ StageClock::StageClock(const PlanningView& view, const Residency& residency, Dev
     held_decoded_[at] = held.decoded;
   }
   exit_loads_.assign(static_cast<size_t>(view.shape.layers), Duration{-1});
+  loads_.assign(static_cast<size_t>(kBitsLevels) * (view.shape.slices + 1), {-1, Duration{}});
   rows_ = costs_.load_rows();
   rows_bytes_ = costs_.rows_bytes();
   embed_ = costs_.embed(device);
@@ -37,6 +38,16 @@ Duration StageClock::exit_load(int depth) {
     known = held ? Duration{} : costs_.load_exit(depth);
   }
   return known;
+}
+
+// Shards of one bitwidth are most often alike.
+Duration StageClock::load(int level, int count, int64_t bytes) {
+  auto& [of_bytes, time] = loads_[static_cast<size_t>(level) * (view_.shape.slices + 1) + count];
+  if (of_bytes != bytes) {
+    of_bytes = bytes;
+    time = costs_.load(level_bits(level), count, bytes);
+  }
+  return time;
 }
 
 LayerStage StageClock::stage(int layer, const Bits* row) {
@@ -63,7 +74,7 @@ LayerStage StageClock::stage(int layer, const Bits* row) {
   }
   for (int level = 1; level < kBitsLevels; ++level) {
     if (count[level] == 0) continue;
-    const Duration time = costs_.load(level_bits(level), count[level], bytes[level]);
+    const Duration time = load(level, count[level], bytes[level]);
     out.time[out.loads] = time;
     out.bytes[out.loads++] = bytes[level];
     out.io += time;

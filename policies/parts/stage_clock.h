@@ -56,6 +56,7 @@ class StageClock {
 
  private:
   struct Run;
+  Duration load(int level, int count, int64_t bytes);
   const PlanningView& view_;
   const DeviceId device_;
   TaskCosts costs_;
@@ -65,6 +66,7 @@ class StageClock {
   std::vector<int> exits_;            // depths whose exit head is held
   std::vector<Duration> exit_loads_;  // [L]; negative: not asked yet
   Duration rows_, embed_, exit_;
+  std::vector<std::pair<int64_t, Duration>> loads_;     // [levels][M + 1]: the last load of so many slices, by its bytes
   std::vector<std::pair<Duration, int64_t>> releases_;  // of latency(), by time
   int64_t rows_bytes_ = 0;
   int64_t limit_ = kUnlimited.n;
