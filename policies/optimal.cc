@@ -9,7 +9,8 @@
 //            4. the replay decides: where it lets the optimum pass, loss = bound. Where memory or placement stand against
 //            it,
 //               the best plan that it lets pass (exact_value); the difference to the bound is the gap
-//            5. layers of more than 120,000 histograms (18 slices at 6 bitwidths): elastic's search, and no bound
+//            5. layers of more than 120,000 histograms (18 slices at 6 bitwidths): elastic's search, and on one device the
+//               dual's bound with slices taken one by one (exact_wide)
 // Reference: multi-stage knapsack: Kellerer, Pferschy, Pisinger, "Knapsack Problems", 2004, ch. 9 and 11; Irnich,
 // Desaulniers,
 //            "Shortest path problems with resource constraints", 2005; Fisher, "The Lagrangian relaxation method", 1981.
@@ -20,6 +21,7 @@
 
 #include "framework/registry.h"
 #include "policies/parts/exact_value.h"
+#include "policies/parts/exact_wide.h"
 #include "policies/parts/knobs.h"
 #include "policies/parts/nearest.h"
 
@@ -85,6 +87,8 @@ class Optimal final : public Policy {
       std::optional<Plan> plan = value.find_without_model();
       TESSERA_TRY(trials.status());
       if (!plan) return smallest(trials, value, choices, {});
+      const int64_t loss = value.loss(*plan);
+      if (const auto bound = wide_bound(view, residency, accuracy, choices, times, loss)) plan->loss_bound = Micro{*bound};
       keep_what_is_free(trials, *plan);
       explain(accuracy, residency, *plan);
       return Decision{std::move(*plan)};

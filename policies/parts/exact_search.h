@@ -55,6 +55,7 @@ class ExactSearch {
   size_t made() const { return made_; }
 
  private:
+  static constexpr int64_t kUnbounded = INT64_MAX / 8;
   struct Label {
     int64_t storage = 0, done = 0;  // a, f
     int64_t loss = 0;
@@ -117,7 +118,7 @@ class ExactSearch {
   std::vector<std::optional<Rest>> rests_;    // by depth
   // Of the pass at hand; what it took in memory is the next one's.
   std::vector<Labels> labels_;    // [depth + 1]
-  Labels kept_;                   // of reduce()
+  Labels next_, kept_;            // of the layer at hand: all, and those that reduce() leaves
   std::vector<Memory> followed_;  // by Label::memory
   Memory next_memory_{};          // of the label at hand
 };

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "framework/registry.h"
+#include "policies/parts/exact_wide.h"
 #include "tests/policies/small_worlds.h"
 
 namespace tessera::testing {
@@ -109,8 +110,37 @@ TEST(Optimal, PreloadsWhatLosesLess) {
   EXPECT_EQ(warm.loss_bound->n, world.accuracy.loss(warm.depth, warm.bits).n);
 }
 
-// 48 x 64 at six bitwidths has more histograms than can be listed: a plan all the same, and nothing claimed.
-TEST(Optimal, AnswersWithoutABoundWhereLayersAreTooWide) {
+// A view's bound with slices taken one by one, given that a plan of such a loss is known.
+std::optional<int64_t> bound_by_slices(const World& world, int64_t known) {
+  const FakeReplay replay(world);
+  const PlanningView view = view_of(world, replay);
+  const Result<Choices> choices = choices_of(view);
+  if (!choices.ok()) return std::nullopt;
+  ExactTimes times(view, *choices);
+  return wide_bound(view, world.residency, world.accuracy, *choices, times, known);
+}
+
+TEST(Optimal, BoundBySlicesIsAtOrBelowTheOptimum) {
+  int compared = 0, near = 0;
+  for (uint64_t seed = 0; seed < cases(1'500); ++seed) {
+    World world = random_world(seed);
+    if (world.devices.size() > 1) continue;
+    const Result<Decision> decision = decide("optimal", world);
+    const Plan* best = decision.ok() ? std::get_if<Plan>(&*decision) : nullptr;
+    if (best == nullptr) continue;
+    const int64_t loss = world.accuracy.loss(best->depth, best->bits).n;
+    const std::optional<int64_t> bound = bound_by_slices(world, 2 * loss + 1'000);
+    ASSERT_TRUE(bound) << "world " << seed;
+    ASSERT_LE(*bound, loss) << "world " << seed;
+    ++compared;
+    near += *bound * 10 >= loss * 9;
+  }
+  EXPECT_GT(static_cast<uint64_t>(compared), cases(1'500) / 4);
+  EXPECT_GT(near, compared / 10);
+  std::printf("%d worlds, %d of them bounded within a tenth\n", compared, near);
+}
+
+World wide_board() {
   World world = sti_board();
   world.shape.slices = world.shape.heads = 24;
   world.shape.widths = {12, 24};
@@ -121,12 +151,27 @@ TEST(Optimal, AnswersWithoutABoundWhereLayersAreTooWide) {
   world.accuracy = random_importance(world.shape, 3);
   world.costs.layer.resize(25);
   for (int m = 0; m <= 24; ++m) world.costs.layer[static_cast<size_t>(m)] = 5'000'000 * m;
-  world.budgets.latency = milliseconds(1200);
-  const Plan plan = plan_of("optimal", world);
-  EXPECT_EQ(fault(world, FakeReplay(world), plan), "");
-  EXPECT_FALSE(plan.loss_bound);
-  const Plan sti = plan_of("sti", world);
-  EXPECT_LE(world.accuracy.loss(plan.depth, plan.bits), world.accuracy.loss(sti.depth, sti.bits));
+  return world;
+}
+
+// 24 slices at six bitwidths have more histograms than can be listed.
+TEST(Optimal, BoundsPlansWhoseLayersAreTooWideToList) {
+  World world = wide_board();
+  for (const int64_t latency : {400, 800, 1200, 1600}) {
+    world.budgets.latency = milliseconds(latency);
+    const Plan plan = plan_of("optimal", world);
+    EXPECT_EQ(fault(world, FakeReplay(world), plan), "");
+    ASSERT_TRUE(plan.loss_bound);
+    const int64_t loss = world.accuracy.loss(plan.depth, plan.bits).n;
+    EXPECT_LE(plan.loss_bound->n, loss);
+    std::printf("%lld ms: loss %lld, bound %lld micro-nats\n", static_cast<long long>(latency), static_cast<long long>(loss),
+                static_cast<long long>(plan.loss_bound->n));
+    EXPECT_GE(plan.loss_bound->n * 10, loss * 7);
+    for (const char* policy : {"sti", "elastic", "greedy-byte", "knapsack"}) {
+      const Plan other = plan_of(policy, world);
+      EXPECT_GE(world.accuracy.loss(other.depth, other.bits).n, plan.loss_bound->n) << policy;
+    }
+  }
 }
 
 }  // namespace
