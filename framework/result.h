@@ -2,8 +2,10 @@
 #pragma once
 
 #include <cassert>
+#include <concepts>
 #include <optional>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <variant>
 
@@ -28,12 +30,21 @@ struct Error {
   std::string message;
 };
 
+template <typename T>
+class Result;
+// What becomes a T where a Result<T> is asked for, besides a T itself: a policy returns a Plan for a Decision.
+template <typename U, typename T>
+concept ValueOf = !std::same_as<std::remove_cvref_t<U>, T> && !std::same_as<std::remove_cvref_t<U>, Error> &&
+                  !std::same_as<std::remove_cvref_t<U>, Result<T>> && std::convertible_to<U, T>;
+
 // Either a T or an Error. Value access on an error is a programmer's mistake (asserted).
 template <typename T>
 class [[nodiscard]] Result {
  public:
   Result(T value) : state_(std::move(value)) {}      // NOLINT(google-explicit-constructor)
   Result(Error error) : state_(std::move(error)) {}  // NOLINT(google-explicit-constructor)
+  template <ValueOf<T> U>
+  Result(U&& value) : state_(std::in_place_index<0>, std::forward<U>(value)) {}  // NOLINT(google-explicit-constructor)
   bool ok() const { return state_.index() == 0; }
   explicit operator bool() const { return ok(); }
   T& value() {

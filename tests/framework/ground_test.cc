@@ -1,6 +1,9 @@
 // Tests what every room stands on: units, shapes, plans, platforms, names.
 #include <cmath>
 #include <limits>
+#include <string>
+#include <type_traits>
+#include <variant>
 
 #include <gtest/gtest.h>
 
@@ -20,6 +23,23 @@ TEST(Units, RoundHalvesUpAndSaturate) {
   EXPECT_EQ(from_seconds(std::numeric_limits<double>::quiet_NaN()), kForever);
   EXPECT_EQ(from_seconds(-1e300).ns, -INT64_MAX);
   EXPECT_EQ(to_micro(0.905).n, 905'000);
+}
+
+// What a policy writes: `return plan;`, `return Infeasible{...};`.
+TEST(Result, TakesWhatConvertsToItsValue) {
+  using Either = std::variant<Plan, std::string>;
+  const auto plan = [](int depth) -> Result<Either> {
+    Plan made;
+    made.depth = depth;
+    return made;
+  };
+  const auto text = []() -> Result<Either> { return "no plan"; };
+  const auto error = []() -> Result<Either> { return Error{ErrorCode::kInvalid, "no such knob"}; };
+  EXPECT_EQ(std::get<Plan>(*plan(3)).depth, 3);
+  EXPECT_EQ(std::get<std::string>(*text()), "no plan");
+  EXPECT_EQ(error().error().message, "no such knob");
+  static_assert(!std::is_convertible_v<Result<Plan>, Result<Either>>);  // nor an error into a value
+  static_assert(!std::is_convertible_v<Status, Result<bool>>);
 }
 
 TEST(Units, PrintForPeople) {
