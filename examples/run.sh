@@ -37,6 +37,10 @@ export TESSERA_PLUGIN_PATH=$work/out-of-tree-policy
 expect least-read.so "$tessera" policies
 expect "by least-read" "$tessera" run "$text" --policy least-read "${patient[@]}"
 
+if [ -x "$work/prefix/bin/tessera-conformance" ]; then
+  expect PASSED "$work/prefix/bin/tessera-conformance" --policy=least-read
+fi
+
 example out-of-tree-backend
 export TESSERA_PLUGIN_PATH=$work/out-of-tree-policy:$work/out-of-tree-backend
 expect slow.so "$tessera" backends

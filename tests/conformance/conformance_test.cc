@@ -2,6 +2,7 @@
 //
 // tests_conformance [--backend=NAME,...] [--report=FILE] [gtest's flags]: of these backends ("simulated", "plugins": those
 // that TESSERA_PLUGIN_PATH brought; default: all); the counts at the end go to FILE, too. Exit code 77: all was skipped.
+// tests_conformance --policy=NAME,... [gtest's flags]: of these policies instead ("plugins" as above).
 #include <algorithm>
 #include <cctype>
 #include <fstream>
@@ -12,7 +13,12 @@
 #include <gtest/gtest.h>
 
 #include "tests/conformance/contract_checks.h"
+#include "tests/conformance/policy_subjects.h"
 #include "tests/conformance/report.h"
+
+namespace tessera {
+void register_policies();
+}
 
 namespace tessera::conformance {
 
@@ -104,11 +110,33 @@ void PrintTo(const Case& at, std::ostream* out) { *out << at.subject->descriptio
 
 constexpr int kAllSkipped = 77;
 
+// Whether a library on TESSERA_PLUGIN_PATH could not be loaded; says which.
+bool tell_refused() {
+  for (const std::string& refused : (built_in_backends(), refused_libraries())) std::cout << "refused: " << refused << "\n";
+  return !refused_libraries().empty();
+}
+
+int run_policies(std::string_view names, int argc, char** argv) {
+  narrow_to({"none"});  // no device is opened
+  register_policies();  // before plug-ins: a name is taken by who comes first
+  const bool refused = tell_refused();
+  if (const Status wanted = want_policies(names); !wanted.ok()) {
+    std::cout << wanted.error().message << "\n";
+    return 2;
+  }
+  testing::InitGoogleTest(&argc, argv);
+  GTEST_FLAG_SET(filter, filter_for_policies(GTEST_FLAG_GET(filter)));
+  end_tests_that_hang();
+  const int result = RUN_ALL_TESTS();
+  return result == 0 && refused ? 2 : result;
+}
+
 int run(int argc, char** argv) {
   std::string report_file;
   int nothing_there = 2;  // a name that is no backend's; that no plug-in is there is no mistake
   for (int i = 1; i < argc; ++i) {
     const std::string_view word = argv[i];
+    if (word.starts_with("--policy=")) return run_policies(word.substr(9), argc, argv);
     if (word.starts_with("--report=")) report_file = word.substr(9);
     if (!word.starts_with("--backend=")) continue;
     std::istringstream list{std::string(word.substr(10))};
@@ -117,15 +145,13 @@ int run(int argc, char** argv) {
     if (names == std::vector<std::string>{"plugins"}) nothing_there = kAllSkipped;
     narrow_to(names);
   }
-  for (const std::string& refused : (built_in_backends(), refused_libraries())) {
-    std::cout << "refused: " << refused << "\n";
-    nothing_there = 2;
-  }
+  if (tell_refused()) nothing_there = 2;
   if (subjects().empty()) {
     std::cout << "no such backend was built in or loaded (TESSERA_PLUGIN_PATH)\n";
     return nothing_there;
   }
   testing::InitGoogleTest(&argc, argv);
+  GTEST_FLAG_SET(filter, filter_for_policies(GTEST_FLAG_GET(filter)));
   const int result = RUN_ALL_TESTS();
   const std::string summary = Report::now().text();
   std::cout << summary;

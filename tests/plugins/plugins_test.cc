@@ -1,6 +1,7 @@
 // Plug-ins as users meet them: the built command, with good ones and with one of each fault on TESSERA_PLUGIN_PATH.
 #include "scheduler/plugins.h"
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 
@@ -53,6 +54,31 @@ TEST(Plugins, APolicyIsListedWithItsFileAndDecides) {
   const ToolRun run = answer(built("least-read"), "least-read");
   EXPECT_EQ(run.code, 0) << run.err;
   EXPECT_THAT(run.out, HasSubstr("by least-read"));
+}
+
+// Lines without their indentation.
+std::vector<std::string> bare_lines(const std::string& path) {
+  std::vector<std::string> out;
+  std::ifstream in(path);
+  for (std::string line; std::getline(in, line);)
+    out.push_back(line.substr(std::min(line.size(), line.find_first_not_of(' '))));
+  return out;
+}
+
+TEST(Plugins, WhatTheReadmeOfPoliciesShowsIsInOneThatIsBuiltAndDecides) {
+  const std::string source = TESSERA_SOURCE_DIR;
+  const std::vector<std::string> readme = bare_lines(source + "/policies/README.md");
+  const std::vector<std::string> code = bare_lines(source + "/tests/plugins/fixtures/one_bitwidth.cc");
+  int blocks = 0;
+  for (auto at = readme.begin(); (at = std::find(at, readme.end(), "```cpp")) != readme.end(); ++blocks) {
+    const auto end = std::find(++at, readme.end(), "```");
+    EXPECT_NE(std::search(code.begin(), code.end(), at, end), code.end()) << "from: " << *at;
+    at = end;
+  }
+  EXPECT_EQ(blocks, 2);
+  const ToolRun run = answer(built("one-bitwidth"), "one-bitwidth");
+  EXPECT_EQ(run.code, 0) << run.err;
+  EXPECT_THAT(run.out, HasSubstr("by one-bitwidth"));
 }
 
 TEST(Plugins, ABackendsDeviceIsListedWithItsReason) {
