@@ -3,21 +3,22 @@
 //
 // Optimises: loss of the accuracy model; never above sti's at equal budgets and residents, for sti's plan is a candidate.
 // Algorithm: 1. start from sti's plan: where there is none, its answer (the nearest budgets) is the answer
-//            2. for each depth, relax the deadlines of all stages: prices of IO and compute time for each layer, by
-//               subgradient steps; at given prices each layer picks its slices and bits by itself (parts/price_search)
+//            2. for depths from sti's outwards, as long as there is hope, relax the deadlines of all stages and the room in
+//               memory: prices of IO and compute time for each layer, by subgradient steps; at given prices each layer picks
+//               its slices and bits by itself (parts/price_search)
 //            3. raise all prices together until the exact clock (memory counted) says that it fits
-//            4. exchange shards and widths, one for another, while the loss falls (parts/exchange)
+//            4. in the best two depths, exchange: one layer gives or takes time or room, others follow (parts/exchange)
 //            5. the replay decides; what it refuses is not taken
 // In flight: when loads or computes come slower or faster than planned, or a budget changes, what is left is planned anew by
 //            loss for each ns of lateness, and the next layer is lowered, narrowed or raised accordingly (parts/replan)
-// Reference: relaxation: Fisher, Management Science 27(1), 1981.
+// Reference: relaxation: Fisher, Management Science 27(1), 1981; steps: parts/price_search.h.
 // Cost:      O(depths * rounds * L * M * (bitwidths + log M)), sti's, and two to five replays.
 // Knobs:     all on | off, default on, to see what each idea adds: slack (IO runs ahead by all that compute leaves of the
 //            target), joint (n, m and bits at once; off: sti's size), sets (any slices of a layer; off: the first), widths
 //            (by layer; off: one), sensitivity (profiled losses; off: raw importance, each bit a quarter of the loss),
 //            quantile (the request's; off: the middle of the cost models), upgrade (residents may be loaded anew), replan
 //            (in flight)
-// Devices:   as sti: several are placed by parts/placement, timed by their lanes
+// Devices:   as sti: several are placed by parts/placement, timed by their lanes; step 4 is for one device only
 #include <algorithm>
 #include <utility>
 
