@@ -187,6 +187,7 @@ TEST_F(WorkloadFile, NothingAndRubbishAreErrors) {
   EXPECT_THAT(load("name = \"w\"\n").error().message, HasSubstr("needs at least one app, [[app]]"));
   EXPECT_THAT(load("name = \"w\"\napp = 3\n").error().message, HasSubstr("w.toml:2: app must be tables, [[app]]"));
   EXPECT_FALSE(load(std::string("name = \"\0\xff\"", 12)).ok());
+  for (const char* header : {"[[[a]]]\n", "[=]\n", "[[", "["}) EXPECT_FALSE(load(header).ok()) << header;
   EXPECT_FALSE(load_workload("/nonexistent/w.toml").ok());
   EXPECT_FALSE(load_workload(folder_.string()).ok());
 }
