@@ -8,7 +8,8 @@
 //               its slices and bits by itself (parts/price_search)
 //            3. raise all prices together until the exact clock (memory counted) says that it fits
 //            4. in the best two depths, exchange: one layer gives or takes time or room, others follow (parts/exchange)
-//            5. the replay decides; what it refuses is not taken
+//            5. the replay decides; what it refuses is not taken, and sti's plan stays where the gain is too small to be
+//            told
 // In flight: when loads or computes come slower or faster than planned, or a budget changes, what is left is planned anew by
 //            loss for each ns of lateness, and the next layer is lowered, narrowed or raised accordingly (parts/replan)
 // Reference: relaxation: Fisher, Management Science 27(1), 1981; steps: parts/price_search.h.

@@ -25,7 +25,8 @@ struct ElasticIdeas {
 class ElasticSearch {
  public:
   ElasticSearch(Trials& trials, const Choices& choices, const ElasticIdeas& ideas);
-  // A plan that keeps the budgets and loses less than `start`, which does; nothing where none was found. Nothing is kept.
+  // A plan that keeps the budgets and loses less than `start`, which does, by as much as the accuracy model can tell;
+  // nothing where none was found. Nothing is kept.
   std::optional<Plan> improve(const Plan& start);
 
  private:

@@ -40,7 +40,7 @@ World two_shards() {
   }
   world.accuracy = random_importance(shape, 1);
   for (int j = 0; j < 2; ++j)
-    world.accuracy.sensitivity[static_cast<size_t>(j) * kBitsLevels + 2] = Micro{j == 0 ? 100 : 300};
+    world.accuracy.sensitivity[static_cast<size_t>(j) * kBitsLevels + 2] = Micro{j == 0 ? 1'000 : 3'000};
   world.accuracy.importance_accuracy = {{900'000}, {900}};
   world.platform.name = "one";
   world.platform.devices.resize(2);
@@ -66,13 +66,20 @@ TEST_P(RaisesWhatSavesMost, NotWhatTheProbeRanksFirst) {
   EXPECT_EQ(plan_of("sti", io).bits_of({0, 0}), kExact) << "sti follows its probe";
 }
 
+TEST(Elastic, KeepsStisPlanWhereTheGainCannotBeTold) {
+  World world = two_shards();
+  EXPECT_NE(plan_of("elastic", world).bits, plan_of("sti", world).bits) << "2,000 millionths of a nat apart";
+  for (int j = 0; j < 2; ++j) world.accuracy.sensitivity[static_cast<size_t>(j) * kBitsLevels + 2].n /= 10;
+  EXPECT_EQ(plan_of("elastic", world).bits, plan_of("sti", world).bits) << "200";
+}
+
 TEST(GreedyByte, TakesTwoSmallRaisesBeforeOneThatSavesMoreButCostsMore) {
   World world = two_shards();
   ModelShape& shape = world.shape;
   shape.bitwidths = {2, 4, kExact};
   for (int j = 0; j < 2; ++j) shape.shard_bytes[static_cast<size_t>(j) * kBitsLevels + 4] = Bytes{20};
-  world.accuracy.sensitivity[4] = Micro{20};                 // 80 saved for 10 bytes
-  world.accuracy.sensitivity[kBitsLevels + 4] = Micro{150};  // 150 for 10
+  world.accuracy.sensitivity[4] = Micro{200};                  // 800 saved for 10 bytes
+  world.accuracy.sensitivity[kBitsLevels + 4] = Micro{1'500};  // 1,500 for 10
   world.budgets.latency = nanoseconds(50);
   EXPECT_EQ(histogram(plan_of("greedy-byte", world)), (std::map<int, int>{{4, 2}}));
   EXPECT_EQ(plan_of("greedy-byte", world).predicted.latency, nanoseconds(50));
