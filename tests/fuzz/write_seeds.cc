@@ -33,6 +33,18 @@ void write_tokenizer(const std::string& seeds, const std::string& golden) {
 // What overflows a stack that copies or prints JSON level by level.
 std::string deep(const std::string& before) { return before + std::string(8000, '[') + std::string(8000, ']') + "}"; }
 
+// What is described in files of our own, as a stranger's files would be.
+void write_descriptions(const std::string& seeds, const std::string& configs) {
+  for (const auto& [target, folder] :
+       {std::pair("platform", "platforms"), std::pair("workload", "workloads"), std::pair("experiment", "experiments")})
+    for (const auto& entry : fs::directory_iterator(configs + "/" + folder))
+      if (entry.path().extension() == ".toml")
+        spill(seeds + "/" + target + "/" + entry.path().stem().string(), slurp(entry.path().string()));
+  spill(seeds + "/workload/recorded",
+        "name = \"r\"\n[[app]]\nname = \"a\"\n[app.arrivals]\nkind = \"recorded\"\n"
+        "file = \"my.times\"\n----\n0 s\n1.5 s  # a comment\n2 min\n");
+}
+
 int write_model(const std::string& seeds) {
   testing::TinyModel model;
   model.layers = 1;
@@ -64,9 +76,11 @@ int write_model(const std::string& seeds) {
 int main(int count, char** arguments) {
   if (count < 3) return std::fprintf(stderr, "usage: write_seeds SEEDS SOURCE_DIR\n"), 2;
   const std::string seeds = arguments[1], source = arguments[2];
-  for (const char* name : {"store_index", "safetensors", "hf_config", "coded_shard", "tokenizer", "tokenizer_import"})
+  for (const char* name : {"store_index", "safetensors", "hf_config", "coded_shard", "tokenizer", "tokenizer_import",
+                           "platform", "workload", "experiment"})
     fs::create_directories(seeds + "/" + name);
   write_tokenizer(seeds + "/tokenizer", source + "/tests/golden/tokenizer_golden.json");
+  write_descriptions(seeds, source + "/configs");
   spill(seeds + "/tokenizer_import/deep", deep(R"({"normalizer": {"type": )") + "}");
   spill(seeds + "/hf_config/deep", deep(R"({"model_type": )"));
   spill(seeds + "/hf_config/embedded", slurp(source + "/models/minilm6-sst2/config.json"));
