@@ -6,10 +6,11 @@
 //            3. makes those that the exact clock of the pipeline allows, in that order, until none does
 //            4. the replay decides: where memory makes it late or too big, the last raises are undone, then another size
 //            drawn
-// Reference: generator: Steele, Lea, Flood: splitmix64, OOPSLA 2014.
 // Cost:      O(nm * bitwidths * log n), two replays where memory binds nothing, else O(log nm) a size, 8 sizes at most.
 // Knobs:     none; the seed is the request's (--seed)
 // Devices:   the first of the user's order that can.
+#include "framework/random.h"
+
 #include <utility>
 
 #include "framework/registry.h"
@@ -24,12 +25,7 @@ constexpr int kDraws = 8;
 class Generator {
  public:
   explicit Generator(uint64_t seed) : state_(seed) {}
-  size_t below(size_t n) {
-    uint64_t z = (state_ += 0x9e3779b97f4a7c15u);
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return static_cast<size_t>((z ^ (z >> 31)) % n);
-  }
+  size_t below(size_t n) { return static_cast<size_t>(splitmix64(state_) % n); }
 
  private:
   uint64_t state_;

@@ -173,10 +173,8 @@ double DualSolver::evaluate(const SizeClass& size, const Multipliers& at, Comput
 
 // Steps towards a target a little above the best so far; the target comes nearer where that does not help.
 Multipliers DualSolver::climb(const SizeClass& size, Multipliers at, Compute how, int steps, double step) const {
-  const auto depth = static_cast<size_t>(size.depth);
-  const bool has_exit = model_.exit_load[depth].has_value();
   Multipliers best = at, violation, best_violation;
-  violation.loads.assign(depth, 0);
+  violation.loads.assign(static_cast<size_t>(size.depth), 0);
   double best_value = -INFINITY;
   int since_best = 0;
   for (int i = 0; i < steps; ++i) {
@@ -194,26 +192,31 @@ Multipliers DualSolver::climb(const SizeClass& size, Multipliers at, Compute how
       violation = best_violation;
       value = best_value;
     }
-    // Only what can still be moved counts towards the step's length. Slices against whole budgets: of about equal effect.
-    constexpr double kPerSlice = 0.02;
-    double norm = 0;
-    const auto each = [&](auto&& act) {
-      if (how == Compute::kPriced) act(at.chain, violation.chain, 1.0);
-      if (has_exit) act(at.exit, violation.exit, 1.0);
-      for (size_t l = 0; l < depth; ++l) act(at.loads[l], violation.loads[l], 1.0);
-      if (size.counts) act(at.more, violation.more, kPerSlice);
-      if (size.counts) act(at.fewer, violation.fewer, kPerSlice);
-    };
-    each([&](double& multiplier, double slope, double unit) {
-      norm += multiplier > 0 || slope > 0 ? slope * slope * unit * unit : 0;
-    });
-    if (norm <= 0) break;
-    const double length = (best_value - value + step) / norm;
-    each([&](double& multiplier, double slope, double unit) {
-      multiplier = std::max(0.0, multiplier + length * slope * unit * unit);
-    });
+    if (!move(size, at, how, violation, best_value - value + step)) break;
   }
   return best;
+}
+
+// Along a subgradient, as far as would raise the bound by `rise` if it were linear. False where nothing can be moved.
+bool DualSolver::move(const SizeClass& size, Multipliers& at, Compute how, const Multipliers& slopes, double rise) const {
+  constexpr double kPerSlice = 0.02;  // slices against whole budgets: of about equal effect
+  const auto each = [&](auto&& act) {
+    if (how == Compute::kPriced) act(at.chain, slopes.chain, 1.0);
+    if (model_.exit_load[static_cast<size_t>(size.depth)]) act(at.exit, slopes.exit, 1.0);
+    for (size_t l = 0; l < at.loads.size(); ++l) act(at.loads[l], slopes.loads[l], 1.0);
+    if (size.counts) act(at.more, slopes.more, kPerSlice);
+    if (size.counts) act(at.fewer, slopes.fewer, kPerSlice);
+  };
+  double norm = 0;  // only what can still be moved counts
+  each([&](double& multiplier, double slope, double unit) {
+    norm += multiplier > 0 || slope > 0 ? slope * slope * unit * unit : 0;
+  });
+  if (norm <= 0) return false;
+  const double length = rise / norm;
+  each([&](double& multiplier, double slope, double unit) {
+    multiplier = std::max(0.0, multiplier + length * slope * unit * unit);
+  });
+  return true;
 }
 
 Dual DualSolver::solve(const SizeClass& size) {
@@ -300,32 +303,33 @@ void DualSolver::list(const SizeClass& size, Dual& dual) const {
   }
 }
 
+// A layer's groups by rising compute time; one that is no cheaper than one before it is never taken.
+std::vector<DualSolver::Item> DualSolver::items_of(const Dual& dual, size_t layer, int64_t load) const {
+  std::vector<Item> items;
+  for (const OptionGroup& group : groups_[layer]) {
+    int64_t least = Dual::kNever;
+    for (uint32_t t = group.tip; t < group.last_tip; ++t)  // what is rounded down is least where it was before
+      least = std::min(least, tips_[layer][t].loss * Dual::kUnit + worth(dual.storage_price_[layer], tips_[layer][t].io));
+    least += worth(load, group.tail) + worth(dual.more_ - dual.fewer_, group.count);
+    if (items.empty() || least < items.back().value) items.push_back({group.compute, least});
+  }
+  return items;
+}
+
 // For each layer l, a knapsack over the layers from it on: the least priced loss in so many steps of compute time. Compute
 // times are rounded down to steps, so the tables are never above what is true. O(depth^2 * groups * steps).
 void DualSolver::tabulate(Dual& dual, const SizeClass& size, const std::vector<int64_t>& loads, int64_t exit) const {
-  struct Item {
-    int64_t compute = 0, value = 0;
-  };
   const auto depth = static_cast<size_t>(size.depth);
-  std::vector<std::vector<Item>> items(depth);
+  std::vector<std::vector<Item>> items;
   int64_t divisor = 0, slowest = 0;
   for (size_t j = 0; j < depth; ++j) {
+    items.push_back(items_of(dual, j, loads[j]));
     int64_t most = 0;
     for (const OptionGroup& group : groups_[j]) {
-      int64_t least = Dual::kNever;
-      for (uint32_t t = group.tip; t < group.last_tip; ++t)  // what is rounded down is least where it was before
-        least = std::min(least, tips_[j][t].loss * Dual::kUnit + worth(dual.storage_price_[j], tips_[j][t].io));
-      least += worth(loads[j], group.tail) + worth(dual.more_ - dual.fewer_, group.count);
-      items[j].push_back({group.compute, least});
       divisor = std::gcd(divisor, group.compute);
       most = std::max(most, group.compute);
     }
     slowest += most;
-    // Sorted by compute, an item that is no cheaper than one before it is never taken.
-    size_t kept = 0;
-    for (const Item& item : items[j])
-      if (kept == 0 || item.value < items[j][kept - 1].value) items[j][kept++] = item;
-    items[j].resize(kept);
   }
   const int64_t room = std::clamp<int64_t>(dual.time_, 0, slowest);
   const int64_t even = room / kTableSteps + 1;

@@ -92,11 +92,16 @@ class DualSolver {
   // How a climb looks at a point: the bound there; the violations of its minimiser are a subgradient.
   enum class Compute { kPriced, kKept };
   Multipliers climb(const SizeClass& size, Multipliers at, Compute how, int steps, double step) const;
+  bool move(const SizeClass& size, Multipliers& at, Compute how, const Multipliers& slopes, double rise) const;
   double evaluate(const SizeClass& size, const Multipliers& at, Compute how, Multipliers& violation) const;
   std::vector<Point> cheapest(const std::vector<Prices>& prices) const;
   std::vector<Point> cheapest_in_time(const std::vector<Prices>& prices) const;
   Dual exactly(const SizeClass& size, const Multipliers& at) const;
   void group(const ExactLayer& layer);
+  struct Item {
+    int64_t compute = 0, value = 0;
+  };
+  std::vector<Item> items_of(const Dual& dual, size_t layer, int64_t load) const;
   void tabulate(Dual& dual, const SizeClass& size, const std::vector<int64_t>& loads, int64_t exit) const;
 
   const ExactModel& model_;

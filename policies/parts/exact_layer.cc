@@ -155,12 +155,16 @@ void ExactLayer::assign(const OptionSource& source) {
       choice[v] = taken;
     }
   }
-  if (!prefixes_) return;
+  if (prefixes_) charge_absent(source);
+}
+
+// Where only prefixes are listed, each histogram has lost the slices behind it.
+void ExactLayer::charge_absent(const OptionSource& source) {
   std::vector<int64_t> absent(static_cast<size_t>(slices_) + 1, 0);  // [m]: of all slices from m on
   for (int j = slices_; j-- > 0;)
     absent[static_cast<size_t>(j)] =
         absent[static_cast<size_t>(j) + 1] + source.accuracy.loss_delta(shard(layer_, j), kAbsent).n;
-  for (size_t v = 0; v < all; ++v)
+  for (size_t v = 0; v < loss_.size(); ++v)
     if (loss_[v] < kNone) loss_[v] += absent[static_cast<size_t>(histograms_->sum(v))];
 }
 

@@ -77,6 +77,7 @@ class ExactLayer {
  private:
   void weigh(const OptionSource& source);
   void assign(const OptionSource& source);
+  void charge_absent(const OptionSource& source);
   void price(const OptionSource& source);
   LayerTime work(const OptionSource& source, size_t v) const;
   void list(const OptionSource& source);
