@@ -1,4 +1,4 @@
-// Lists the changes of one shard or one width, and makes those that pay.
+// Makes the changes of one shard or one width that pay, alone or in chains.
 #include "policies/parts/exchange.h"
 
 #include <algorithm>
@@ -17,6 +17,7 @@ constexpr size_t kTaken = 6;    // by one chain, at most
 constexpr size_t kAsked = 24;   // givers that one taker asks
 constexpr size_t kTries = 3;    // chains that the exact clock is asked about
 constexpr int kRefused = 12;    // changes that only the exact clock refuses, in a round
+constexpr int64_t kAsking = 5;  // moves weighed in the time that it takes to ask the exact clock
 
 double ns(Duration d) { return static_cast<double>(d.ns); }
 
@@ -32,8 +33,8 @@ bool in_time(StageClock& clock, const std::vector<LayerStage>& stages, Duration 
 }
 
 Exchange::Exchange(const PlanningView& view, ShardMarket& market, StageClock& clock, const StageTimes& times,
-                   const PriceSearch& prices, Draft& draft)
-    : view_(view), market_(market), clock_(clock), times_(times), prices_(prices), draft_(draft) {
+                   const PriceSearch& prices, Draft& draft, int64_t& left)
+    : view_(view), market_(market), clock_(clock), times_(times), prices_(prices), draft_(draft), left_(left) {
   // Time is worth something even where the relaxation has more than it can use.
   constexpr double kShare = 1e-3;
   for (int l = 0; l < draft.depth; ++l)
@@ -84,91 +85,6 @@ StageSlack Exchange::slack() const {
   return {times_, ends - times_.exit, std::move(layers)};
 }
 
-void Exchange::add(Move move) {
-  constexpr double kLeast = 1e-9;
-  const double price = move.more.io * std::max(prices_.io_price(move.layer), least_price_) +
-                       move.more.compute * std::max(prices_.compute_price(move.layer), least_price_);
-  if (move.gain > 0) {
-    move.worth = move.gain / std::max(price, kLeast);
-    gains_.push_back(move);
-  } else if (move.more.io < 0 || move.more.compute < 0) {
-    move.worth = std::max(-price, kLeast) / std::max(-move.gain, kLeast);
-    losses_.push_back(move);
-  }
-}
-
-void Exchange::list_shards(int layer) {
-  const size_t at = static_cast<size_t>(layer) * market_.slices();
-  for (int j = 0; j < market_.slices(); ++j) {
-    const int has = rungs_[at + j];
-    if (has == 0) continue;
-    const double held = market_.io(layer, j, has);
-    const double freed_call = held > 0 && counts_[layer][has] == 1 ? market_.call() : 0;
-    for (int r = 1; r < market_.rungs(); ++r) {
-      const double loss = market_.loss(layer, j, r);
-      if (r == has || loss == std::numeric_limits<double>::infinity()) continue;
-      const double io = market_.io(layer, j, r);
-      Move move;
-      move.layer = static_cast<int16_t>(layer);
-      move.slice = static_cast<int16_t>(j);
-      move.rung = static_cast<uint8_t>(r);
-      move.gain = scale_ * (market_.loss(layer, j, has) - loss);
-      move.more.bytes = market_.bytes(layer, j, r) - market_.bytes(layer, j, has);
-      move.more.io = io - held + (io > 0 && counts_[layer][r] == 0 ? market_.call() : 0) - freed_call;
-      move.more.compute = market_.decode(r) - market_.decode(has);
-      add(move);
-    }
-  }
-}
-
-// The next width up and down, at the layer's prices.
-void Exchange::list_widths(int layer) {
-  const std::vector<int>& widths = market_.rules().widths;
-  if (widths.size() < 2 || market_.rules().equal_widths) return;
-  const size_t slices = static_cast<size_t>(market_.slices());
-  const uint8_t* row = &rungs_[static_cast<size_t>(layer) * slices];
-  const LayerOffer now = market_.offer(layer, row);
-  const int width = static_cast<int>(slices) - static_cast<int>(std::count(row, row + slices, uint8_t{0}));
-  const auto at = std::find(widths.begin(), widths.end(), width);
-  if (at == widths.end()) return;
-  for (const int step : {-1, 1}) {
-    if ((step < 0 && at == widths.begin()) || (step > 0 && at + 1 == widths.end())) continue;
-    const size_t offset =
-        (static_cast<size_t>(layer) * widths.size() + static_cast<size_t>(at - widths.begin() + step)) * slices;
-    LayerOffer then;
-    double own = 0;
-    if (!market_.cheapest_within(times_.room, layer, *(at + step), scale_, prices_.io_price(layer),
-                                 prices_.compute_price(layer), &rows_[offset], then, own))
-      continue;
-    Move move;
-    move.layer = static_cast<int16_t>(layer);
-    move.row = offset;
-    move.gain = scale_ * (now.loss - then.loss);
-    move.more = {then.io - now.io, then.bytes - now.bytes, then.compute - now.compute};
-    add(move);
-  }
-}
-
-void Exchange::list_layer(int layer) {
-  list_shards(layer);
-  list_widths(layer);
-}
-
-void Exchange::list_moves() {
-  rows_.resize(draft_.bits.size() * market_.rules().widths.size());
-  gains_.clear();
-  losses_.clear();
-  relist(std::vector<bool>(static_cast<size_t>(draft_.depth), true));
-}
-
-void Exchange::relist(const std::vector<bool>& layers) {
-  const auto stale = [&](const Move& move) { return layers[static_cast<size_t>(move.layer)]; };
-  std::erase_if(gains_, stale);
-  std::erase_if(losses_, stale);
-  for (int l = 0; l < draft_.depth; ++l)
-    if (layers[static_cast<size_t>(l)]) list_layer(l);
-}
-
 // Of equal worth by place, so that it is no matter which was listed first.
 bool Exchange::worthier(const Move* a, const Move* b) {
   const auto place = [](const Move* m) { return std::tuple(m->layer, m->slice, m->rung, m->row); };
@@ -181,8 +97,9 @@ std::vector<const Exchange::Move*> Exchange::first_of(const std::vector<Move>& m
   out.reserve(moves.size());
   for (const Move& move : moves) out.push_back(&move);
   const auto end = out.begin() + static_cast<ptrdiff_t>(std::min(most, out.size()));
-  std::partial_sort(out.begin(), end, out.end(), worthier);
+  if (end != out.end()) std::nth_element(out.begin(), end, out.end(), worthier);
   out.erase(end, out.end());
+  std::sort(out.begin(), out.end(), worthier);
   return out;
 }
 
@@ -209,19 +126,21 @@ void Exchange::set_row(const Move& move) {
 }
 
 // Makes all of them if the exact clock is in time with them; else none.
-bool Exchange::settle(const std::vector<const Move*>& moves) {
+bool Exchange::settle(Moves moves) {
   const size_t slices = static_cast<size_t>(market_.slices());
-  std::vector<std::pair<int, LayerStage>> old;
-  std::vector<Bits> bits;
+  std::vector<std::pair<int, LayerStage>>& old = old_stages_;
+  old.clear();
+  old_bits_.clear();
   for (const Move* move : moves) {
     const Bits* row = &draft_.bits[move->layer * slices];
     if (std::none_of(old.begin(), old.end(), [&](const auto& of) { return of.first == move->layer; })) {
       old.emplace_back(move->layer, stages_[move->layer]);
-      bits.insert(bits.end(), row, row + slices);
+      old_bits_.insert(old_bits_.end(), row, row + slices);
     }
     set_row(*move);
   }
   for (const auto& of : old) stages_[of.first] = clock_.stage(of.first, &draft_.bits[of.first * slices]);
+  left_ -= kAsking;
   const bool ok = in_time(clock_, stages_, view_.budgets.latency, times_.head_start);
   for (size_t i = 0; i < old.size(); ++i) {
     if (ok) {
@@ -229,14 +148,14 @@ bool Exchange::settle(const std::vector<const Move*>& moves) {
       continue;
     }
     stages_[old[i].first] = old[i].second;
-    std::copy_n(&bits[i * slices], slices, &draft_.bits[old[i].first * slices]);
+    std::copy_n(&old_bits_[i * slices], slices, &draft_.bits[old[i].first * slices]);
   }
   return ok;
 }
 
 // What of such moves the exact clock grants, in halves where it does not grant all; `refused` single ones may be refused.
-void Exchange::grant(const std::vector<const Move*>& moves, int& refused, std::vector<const Move*>& granted) {
-  if (moves.empty() || refused == 0) return;
+void Exchange::grant(Moves moves, int& refused, std::vector<const Move*>& granted) {
+  if (moves.empty() || refused == 0 || left_ <= 0) return;
   if (settle(moves)) {
     granted.insert(granted.end(), moves.begin(), moves.end());
     return;
@@ -245,9 +164,9 @@ void Exchange::grant(const std::vector<const Move*>& moves, int& refused, std::v
     --refused;
     return;
   }
-  const auto half = moves.begin() + static_cast<ptrdiff_t>(moves.size() / 2);
-  grant({moves.begin(), half}, refused, granted);
-  grant({half, moves.end()}, refused, granted);
+  const size_t half = moves.size() / 2;
+  grant(moves.first(half), refused, granted);
+  grant(moves.subspan(half), refused, granted);
 }
 
 bool Exchange::raise_what_fits() {
@@ -315,14 +234,15 @@ Exchange::Chain Exchange::give(StageSlack left, const Move& giver) const {
 Exchange::Chain Exchange::take(StageSlack left, const Move& taker) const {
   Chain out{{&taker}, 1, taker.gain};
   left.charge(taker.layer, taker.more);
+  StageSlack then = left;
   for (const Move* giver : givers_) {
     if (left.lateness() <= 0 || out.gain <= 0) break;
     if (clashes(out, *giver)) continue;
     const double late = left.lateness();
-    StageSlack then = left;
+    then = left;
     then.charge(giver->layer, giver->more);
     if (then.lateness() >= late) continue;
-    left = std::move(then);
+    std::swap(left, then);
     out.moves.push_back(giver);
     out.gain += giver->gain;
   }
@@ -354,10 +274,10 @@ std::vector<Exchange::Chain> Exchange::chains() {
 
 // Keeps what the exact clock grants of it, if that loses less; else nothing is changed.
 bool Exchange::follow(const Chain& chain) {
-  const auto bound = chain.moves.begin() + static_cast<ptrdiff_t>(chain.bound);
+  const Moves moves = chain.moves;
   const std::vector<Bits> before = draft_.bits;
-  if (!settle({chain.moves.begin(), bound})) return false;
-  for (auto move = bound; move != chain.moves.end(); ++move) settle({*move});
+  if (!settle(moves.first(chain.bound))) return false;
+  for (size_t i = chain.bound; i < moves.size(); ++i) settle(moves.subspan(i, 1));
   if (const Micro loss = loss_now(); loss < draft_.loss) {
     draft_.loss = loss;
     return true;
@@ -378,7 +298,10 @@ bool Exchange::swap_once() {
 }
 
 void Exchange::fill() {
-  while (raise_what_fits()) {}
+  for (bool raised = true; raised && left_ > 0;) {
+    left_ -= static_cast<int64_t>(gains_.size());
+    raised = raise_what_fits();
+  }
   draft_.loss = loss_now();
 }
 
@@ -386,7 +309,7 @@ void Exchange::fill() {
 void Exchange::improve(int swaps) {
   const Draft before = draft_;
   fill();
-  for (int i = 0; i < swaps && swap_once(); ++i) fill();
+  for (int i = 0; i < swaps && left_ > 0 && swap_once(); ++i) fill();
   if (draft_.loss > before.loss) draft_ = before;
 }
 

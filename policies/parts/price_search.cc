@@ -105,6 +105,7 @@ void PriceSearch::solve(double factor, double floor, bool must_fit) {
     }
     width = widths[static_cast<size_t>(std::min_element(total.begin(), total.end()) - total.begin())];
   }
+  priced_ += depth_;
   loss_ = 0;
   for (int l = 0; l < depth_; ++l) {
     uint8_t* row = &rows_[static_cast<size_t>(l) * slices];

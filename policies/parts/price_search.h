@@ -53,7 +53,8 @@ class PriceSearch {
 
   // The best of the relaxation: about the least loss of the depth at the widths' scale.
   double bound() const { return best_bound_; }
-  double mean_width() const;  // of the last allocation
+  double mean_width() const;                  // of the last allocation
+  int64_t priced() const { return priced_; }  // layers, so far
   void set_scale(double scale) { scale_ = scale; }
   // Prices of layer l as the search left them, millionths of loss a ns.
   double io_price(int layer) const { return io_price_[layer]; }
@@ -92,6 +93,7 @@ class PriceSearch {
   std::vector<LayerOffer> offers_;
   std::vector<uint8_t> rows_;  // [depth][M] rungs
   double loss_ = 0, best_bound_ = 0;
+  int64_t priced_ = 0;
   double floor_ = 0;  // of all IO, that the last depth needed to fit
 };
 

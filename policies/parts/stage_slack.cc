@@ -21,15 +21,19 @@ StageSlack::StageSlack(const StageTimes& times, double ends, std::vector<StageLo
 void StageSlack::follow(size_t first) {
   constexpr double kNever = std::numeric_limits<double>::infinity();
   const size_t depth = layers_.size() - 1;
+  Layer before;  // a copy, which stays in registers
+  before.loaded = rows_;
+  before.end = start_;
+  if (first > 0) before = layers_[first - 1];
   for (size_t k = first; k <= depth; ++k) {
-    Layer& now = layers_[k];
-    const Layer* before = k == 0 ? nullptr : &layers_[k - 1];
-    now.loaded = (before ? before->loaded : rows_) + now.load.io;
-    now.bytes = (before ? before->bytes : 0) + now.load.bytes;
-    now.waits = before ? std::max(before->waits, before->end - (before->bytes - before->load.bytes) - room_) : -kNever;
-    now.end = std::max({before ? before->end : start_, now.loaded, now.bytes + now.waits}) + now.load.compute;
+    Layer now = layers_[k];
+    now.loaded = before.loaded + now.load.io;
+    now.bytes = before.bytes + now.load.bytes;
+    now.waits = k == 0 ? -kNever : std::max(before.waits, before.end - (before.bytes - before.load.bytes) - room_);
+    now.end = std::max(std::max(before.end, now.loaded), now.bytes + now.waits) + now.load.compute;
+    layers_[k] = before = now;
   }
-  lateness_ = layers_[depth].end - ends_;
+  lateness_ = before.end - ends_;
   double start_by = ends_, loaded_by = kNever,
          bytes_by = kNever;  // of the layer after
   for (size_t k = depth + 1; k-- > 0;) {
@@ -49,8 +53,8 @@ bool StageSlack::holds(int layer, const StageLoad& more) const {
   const Layer& after = layers_[k + 1];
   if (more.bytes > 0 && now.load.bytes + more.bytes > room_) return false;
   const double before = k == 0 ? start_ : layers_[k - 1].end;
-  const double end =
-      std::max({before, now.loaded + more.io, now.bytes + now.waits + more.bytes}) + now.load.compute + more.compute;
+  const double loaded = std::max(now.loaded + more.io, now.bytes + now.waits + more.bytes);
+  const double end = std::max(before, loaded) + now.load.compute + more.compute;
   return end <= after.start_by && more.io <= after.loaded_by && now.waits + more.bytes <= after.bytes_by &&
          end + more.bytes <= after.bytes_by + now.bytes - now.load.bytes + room_;
 }
