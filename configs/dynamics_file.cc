@@ -24,9 +24,7 @@ Result<T> quantity(TomlTable& file, std::string_view key, T fallback, Result<T> 
 // The same, but it must be there.
 template <typename T>
 Result<T> needed(TomlTable& file, std::string_view key, Result<T> (*parse)(std::string_view), const char* example) {
-  if (!file.has(key))
-    return file.error(key,
-                      "key '" + std::string(key) + "' is missing; write " + std::string(key) + " = \"" + example + "\"");
+  TESSERA_TRY(file.need(key, example));
   return quantity(file, key, T{}, parse);
 }
 

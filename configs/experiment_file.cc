@@ -1,5 +1,5 @@
 // Reads an experiment from a TOML file.
-#include <cmath>
+#include <algorithm>
 #include <cstdio>
 #include <filesystem>
 
@@ -10,13 +10,8 @@ namespace tessera {
 namespace {
 
 namespace fs = std::filesystem;
+using configs::beside;
 using configs::TomlTable;
-
-// A path as written in `file`, made relative to where the command runs.
-std::string beside(const std::string& file, const std::string& path) {
-  if (path.empty() || fs::path(path).is_absolute()) return path;
-  return (fs::path(file).parent_path() / path).lexically_normal().string();
-}
 
 Result<std::string> optional_text(TomlTable& table, std::string_view key) {
   if (!table.has(key)) return std::string();
@@ -90,8 +85,15 @@ std::string speed_text(double speed) {
   return text;
 }
 
-// One arena, or one for each of its IO speeds.
-Status read_arena(TomlTable& table, const std::string& file, Arena arena, Experiment& experiment) {
+// Each arena has budgets of its own, so a small file can ask for very many: they are counted before they are copied.
+Status count_budgets(const TomlTable& at, std::string_view key, const Arena& arena, size_t copies, size_t& budgets) {
+  budgets += copies * budgets_of(arena);
+  if (budgets <= kMostCells) return {};
+  return at.error(key, "more than " + std::to_string(kMostCells) + " cells; split the experiment");
+}
+
+// One arena, or one for each of its IO speeds; `budgets`: of all arenas so far.
+Status read_arena(TomlTable& table, const std::string& file, Arena arena, Experiment& experiment, size_t& budgets) {
   TESSERA_ASSIGN(const std::string platform, table.text("file"));
   const Arena named = arena_of(platform_path(file, platform));
   arena.platform = named.platform;
@@ -101,6 +103,7 @@ Status read_arena(TomlTable& table, const std::string& file, Arena arena, Experi
   TESSERA_TRY(read_budgets(table, arena));
   TESSERA_ASSIGN(const auto speeds, table.numbers("io_speeds", 1e-3, 1e3));
   TESSERA_TRY(table.finish());
+  TESSERA_TRY(count_budgets(table, "io_speeds", arena, std::max<size_t>(1, speeds.size()), budgets));
   const std::string name = arena.name;
   for (const double speed : speeds) {
     arena.io_speed = speed;
@@ -119,6 +122,8 @@ Status read_arenas(TomlTable& document, const std::string& file, Experiment& exp
   TESSERA_TRY(read_model(document, file, shared));
   TESSERA_TRY(read_budgets(document, shared));
   TESSERA_ASSIGN(const auto plain, document.texts("platforms"));
+  size_t budgets = 0;
+  TESSERA_TRY(count_budgets(document, "platforms", shared, plain.size(), budgets));
   for (const std::string& text : plain) {
     Arena arena = shared;
     const Arena named = arena_of(platform_path(file, text));
@@ -127,7 +132,7 @@ Status read_arenas(TomlTable& document, const std::string& file, Experiment& exp
     experiment.arenas.push_back(std::move(arena));
   }
   TESSERA_ASSIGN(auto tables, document.tables("platform"));
-  for (TomlTable& table : tables) TESSERA_TRY(read_arena(table, file, shared, experiment));
+  for (TomlTable& table : tables) TESSERA_TRY(read_arena(table, file, shared, experiment, budgets));
   if (!experiment.arenas.empty()) return {};
   Arena host = shared;
   host.platform = host.name = "host";

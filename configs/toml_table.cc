@@ -2,6 +2,7 @@
 #include "configs/toml_table.h"
 
 #include <cerrno>
+#include <filesystem>
 #include <fstream>
 #include <sstream>
 #include <system_error>
@@ -30,8 +31,14 @@ Error TomlTable::error(std::string_view key, const std::string& text) const {
   return {ErrorCode::kInvalid, at(file_, node != nullptr ? node->source() : table_.source()) + text};
 }
 
+Status TomlTable::need(std::string_view key, std::string_view example) {
+  if (has(key)) return {};
+  const std::string name(key);
+  return error(key, "key '" + name + "' is missing; write " + name + " = \"" + std::string(example) + "\"");
+}
+
 Result<std::string> TomlTable::text(std::string_view key) {
-  if (!has(key)) return error(key, "key '" + std::string(key) + "' is missing; write " + std::string(key) + " = \"...\"");
+  TESSERA_TRY(need(key, "..."));
   const auto value = table_.get(key)->value_exact<std::string>();
   if (!value) return error(key, std::string(key) + " must be text in quotes");
   return *value;
@@ -146,6 +153,12 @@ Result<std::string> TomlTable::literal_of(std::string_view key) const {
     return error(key, std::string(key) + " must be a quantity in quotes, as in \"20 ms\"");
   }
   return number.str();
+}
+
+std::string beside(const std::string& file, const std::string& path) {
+  namespace fs = std::filesystem;
+  if (path.empty() || fs::path(path).is_absolute()) return path;
+  return (fs::path(file).parent_path() / path).lexically_normal().string();
 }
 
 Result<toml::table> parse_toml(const std::string& path) {

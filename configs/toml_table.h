@@ -31,6 +31,8 @@ class TomlTable {
     known_.insert(std::string(key));
     return table_.contains(key);
   }
+  // Refuses where the key is absent, and shows how to write it.
+  Status need(std::string_view key, std::string_view example);
   Result<std::string> text(std::string_view key);
   Result<int64_t> integer(std::string_view key, int64_t least, int64_t most);
   Result<bool> boolean(std::string_view key, bool fallback);
@@ -71,6 +73,9 @@ class TomlTable {
   std::string file_;
   std::set<std::string> known_;
 };
+
+// A path as written in `file`, made relative to where the command runs; none stays none.
+std::string beside(const std::string& file, const std::string& path);
 
 // Reads and parses a file of at most 1 MiB.
 Result<toml::table> parse_toml(const std::string& path);

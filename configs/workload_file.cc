@@ -11,27 +11,17 @@ namespace tessera {
 namespace {
 
 namespace fs = std::filesystem;
+using configs::beside;
 using configs::TomlTable;
 
 constexpr int64_t kMostApps = 64;
 constexpr uintmax_t kLargestTimes = 16 << 20;
 constexpr Duration kLongestTime{int64_t{366} * 24 * kLongestGap.ns};  // a year
 
-std::string beside(const std::string& file, const std::string& path) {
-  return fs::path(path).is_absolute() ? path : (fs::path(file).parent_path() / path).lexically_normal().string();
-}
-
 Result<Duration> gap(TomlTable& file, std::string_view key, Duration fallback) {
   TESSERA_ASSIGN(const Duration value, file.duration(key, fallback));
   if (value > kLongestGap) return file.error(key, std::string(key) + " is above an hour, the longest gap of a workload");
   return value;
-}
-
-Result<Duration> needed_gap(TomlTable& file, std::string_view key, const std::string& example) {
-  if (!file.has(key))
-    return file.error(key,
-                      "key '" + std::string(key) + "' is missing; write " + std::string(key) + " = \"" + example + "\"");
-  return gap(file, key, {});
 }
 
 // One time a line, "12.5 s", ascending; what follows '#' is a comment.
@@ -100,10 +90,12 @@ Result<Arrivals> read_arrivals(TomlTable& file, const std::string& path) {
   TESSERA_ASSIGN(arrivals.first, gap(file, "first", {}));
   if (arrivals.kind == Arrivals::Kind::kRecorded) {
     TESSERA_ASSIGN(const std::string times, file.text("file"));
+    if (times.empty()) return file.error("file", "file is empty; give a file of recorded times");
     TESSERA_ASSIGN(arrivals.times, read_times(beside(path, times)));
     arrivals.requests = static_cast<int>(arrivals.times.size());
   } else {
-    TESSERA_ASSIGN(arrivals.interval, needed_gap(file, "interval", "10 s"));
+    TESSERA_TRY(file.need("interval", "10 s"));
+    TESSERA_ASSIGN(arrivals.interval, gap(file, "interval", {}));
   }
   if (arrivals.kind == Arrivals::Kind::kBursts) TESSERA_TRY(read_burst(file, arrivals));
   if (arrivals.kind != Arrivals::Kind::kRecorded || file.has("requests")) {

@@ -2,6 +2,7 @@
 #include "scheduler/experiment.h"
 
 #include <algorithm>
+#include <initializer_list>
 #include <set>
 #include <span>
 
@@ -11,7 +12,6 @@
 namespace tessera {
 namespace {
 
-constexpr size_t kMostCells = 100'000;  // some 10 kB of memory each
 constexpr size_t kIdDigits = 16;
 
 Error invalid(std::string what) { return {ErrorCode::kInvalid, std::move(what)}; }
@@ -72,7 +72,15 @@ Status check_arena(const Arena& arena) {
   return {};
 }
 
-size_t budgets_of(const Arena& arena) { return arena.latencies.size() * arena.memories.size() * arena.preloads.size(); }
+// How many combinations lists of these lengths have; kMostCells + 1 where there are more.
+size_t combinations(std::initializer_list<size_t> lengths) {
+  size_t product = 1;
+  for (const size_t length : lengths) {
+    if (length > 0 && product > kMostCells / length) return kMostCells + 1;
+    product *= length;
+  }
+  return product;
+}
 
 // A contender with a preload budget of its own has one cell where others have one for each of the arena's.
 bool plays(const Contender& contender, size_t preload) { return !contender.preload || preload == 0; }
@@ -93,6 +101,10 @@ void add_cells(const Experiment& e, size_t arena, size_t workload, size_t& group
 }
 
 }  // namespace
+
+size_t budgets_of(const Arena& arena) {
+  return combinations({arena.latencies.size(), arena.memories.size(), arena.preloads.size()});
+}
 
 std::string default_label(const Contender& contender) {
   std::vector<std::string> parts;
@@ -188,7 +200,7 @@ Status check_experiment(const Experiment& e) {
     TESSERA_TRY(check_arena(arena));
     if (!names.insert(arena.name).second)
       return invalid("two platforms are called '" + arena.name + "'; give one of them a name");
-    cells += budgets_of(arena) * e.workloads.size() * e.seeds.size() * e.contenders.size();
+    cells += combinations({budgets_of(arena), e.workloads.size(), e.seeds.size(), e.contenders.size()});
     if (cells > kMostCells) return invalid("more than " + std::to_string(kMostCells) + " cells; split the experiment");
   }
   if (e.repetitions < 1 || e.repetitions > 100'000)

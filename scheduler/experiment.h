@@ -88,6 +88,10 @@ std::vector<Cell> cells_of_shard(const Experiment& experiment, SweepShard shard)
 // What the run of one of these requests asks of the session.
 RequestOptions options_of(const Experiment& experiment, const Cell& cell);
 
+inline constexpr size_t kMostCells = 100'000;  // some 10 kB of memory each
+// Budgets that each contender plays in an arena for every workload and seed; kMostCells + 1 where there are more.
+size_t budgets_of(const Arena& arena);
+
 // Less is not enough for a process that only opens a model.
 inline constexpr Bytes kLeastWorkerMemory = mib(256);
 

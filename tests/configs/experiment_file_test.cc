@@ -87,6 +87,25 @@ TEST(ExperimentFile, NamesFileLineAndRemedy) {
   EXPECT_EQ(load_experiment("/nowhere.toml").error().code, ErrorCode::kData);
 }
 
+// A file of this size would ask for a thousand gigabytes.
+TEST(ExperimentFile, CountsCellsBeforeItCopiesBudgets) {
+  const auto list = [](int n, const auto& item) {
+    std::string text = "[";
+    for (int i = 1; i <= n; ++i) text += item(i) + ",";
+    return text + "]";
+  };
+  const std::string head =
+      "policies = [\"sti\"]\nlatencies = " + list(50'000, [](int i) { return "\"" + std::to_string(i) + "ns\""; }) + "\n";
+  EXPECT_THAT(
+      refused(head + "[[platform]]\nfile = \"host\"\nio_speeds = " + list(3, [](int i) { return std::to_string(i); })),
+      HasSubstr(".toml:5: more than 100000 cells; split the experiment"));
+  EXPECT_THAT(refused(head + "platforms = " + list(3, [](int i) { return "\"" + std::to_string(i) + "\""; })),
+              HasSubstr(".toml:3: more than 100000 cells"));
+  std::string tables = head;
+  for (int i = 0; i < 3; ++i) tables += "[[platform]]\nfile = \"host\"\n";
+  EXPECT_THAT(refused(tables), HasSubstr("more than 100000 cells"));
+}
+
 TEST(ExperimentFile, AllThatAreShippedAreUnderstood) {
   register_policies();
   int files = 0;
