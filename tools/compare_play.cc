@@ -140,8 +140,8 @@ class Sweep {
       }
       return Error{static_cast<ErrorCode>(answer.value("code", 0)), answer.value("message", "a worker answered nonsense")};
     }
-    // Others may have left that memory taken: a process of its own tells whose it is.
-    if (end.took.n > 0 && !end.first) {
+    // Others may have left that memory taken, or what crashed later: a process of its own tells whose it is.
+    if (!end.first && (end.took.n > 0 || (end.policy.empty() && !end.overdue))) {
       again.push_back(end.job);
       return {};
     }

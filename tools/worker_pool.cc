@@ -180,12 +180,13 @@ class Pool {
     return {};
   }
 
-  // A worker that has gone meanwhile is seen by listen().
+  // A worker that has gone meanwhile is seen by listen(). A first job stays with it all the same: one that nobody lives to
+  // take must not go round for ever.
   void give(Running& r) {
+    if (!send_all(r.fd, std::to_string(waiting_.front()) + '\n') && r.jobs > 0) return;
     r.job = waiting_.front();
     ++r.jobs;
     waiting_.pop_front();
-    (void)send_all(r.fd, std::to_string(*r.job) + '\n');
   }
 
   Status listen() {
@@ -239,7 +240,7 @@ class Pool {
     ended.overdue = r.overdue;
     ended.took = r.took;
     ended.first = r.jobs == 1;
-    if (!r.job) return Error{ErrorCode::kInternal, "a worker process " + ended.lost + " before its first job"};
+    if (!r.job) return {};  // between jobs: nothing is lost with it
     ended.job = *r.job;
     return tell(ended);
   }

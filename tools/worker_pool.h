@@ -1,4 +1,5 @@
-// Runs jobs in forked processes, which can be ended: a job that crashes, or whose policy never answers, costs only itself.
+// Runs jobs in forked processes, which can be ended: a job that crashes, or whose policy never answers, costs only itself. A
+// process that ends between two jobs costs nothing.
 //
 //   parent, one thread ──"17"──► worker: work(17) ──lines──► parent: heard(17, line)... ended(17, last line)
 //                      ├─ polls each worker's pulse: a policy's call that lasts longer than `limit` ends the worker
