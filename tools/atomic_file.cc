@@ -2,6 +2,8 @@
 #include "tools/atomic_file.h"
 
 #include <cerrno>
+#include <fstream>
+#include <iterator>
 #include <system_error>
 
 #include <fcntl.h>
@@ -66,6 +68,13 @@ Status write_file(const std::string& path, std::string_view content) {
   TESSERA_TRY(file.open(path));
   TESSERA_TRY(file.append(content));
   return file.commit();
+}
+
+Status copy_file(const std::string& from, const std::string& to) {
+  std::ifstream in(from, std::ios::binary);
+  const std::string content((std::istreambuf_iterator<char>(in)), std::istreambuf_iterator<char>());
+  if (!in.is_open() || in.bad()) return Error{ErrorCode::kData, from + ": cannot be read"};
+  return write_file(to, content);
 }
 
 }  // namespace tessera

@@ -12,6 +12,9 @@ namespace tessera {
 // Writes a temporary neighbour, syncs and renames it. kData names the file and the system's reason; nothing is left behind.
 Status write_file(const std::string& path, std::string_view content);
 
+// A copy, written the same way.
+Status copy_file(const std::string& from, const std::string& to);
+
 // Like write_file, in pieces: open, append..., commit. Without commit the file is as it was before.
 class AtomicFile {
  public:

@@ -52,12 +52,13 @@ std::string folder_of(const CompareFlags& flags, const Experiment& experiment) {
 }
 
 // Figures that another build of the program measured go with its rows.
-void drop_old_figures(const Prepared& prepared, bool update) {
-  const std::string file = prepared.comparison.out + "/experiment.json";
-  if (!update || !fs::exists(file)) return;
-  const auto before = read_json(file);
+Status drop_old_figures(const Prepared& prepared, bool update) {
+  const std::string& out = prepared.comparison.out;
+  if (!update || !fs::exists(out + "/experiment.json")) return {};
+  TESSERA_ASSIGN(const Json before, read_description(out));
   std::error_code ignored;
-  if (before.ok() && before->value("program", "") != program_version()) fs::remove_all(prepared.calibration, ignored);
+  if (before["program"] != program_version()) fs::remove_all(prepared.calibration, ignored);
+  return {};
 }
 
 Result<Prepared> prepare(const CompareFlags& flags) {
@@ -70,7 +71,7 @@ Result<Prepared> prepare(const CompareFlags& flags) {
   if (!flags.shard.empty())
     all.out += "/shard-" + std::to_string(out.shard.index) + "-of-" + std::to_string(out.shard.count);
   out.calibration = all.out + "/calibration";
-  drop_old_figures(out, flags.update);
+  TESSERA_TRY(drop_old_figures(out, flags.update));
   TESSERA_ASSIGN(const std::string host, make_ready(out));
   TESSERA_ASSIGN(all.ingredients, ingredients_of(all.experiment, out.workloads, host));
   all.description = experiment_json(all.experiment, all.ingredients);

@@ -4,6 +4,7 @@
 
 #include <spdlog/spdlog.h>
 
+#include "tools/atomic_file.h"
 #include "tools/compare_conclude.h"
 #include "tools/exit_codes.h"
 
@@ -81,10 +82,9 @@ Parsed parse(const Json& json) {
 
 // The description of a folder, and what it is of.
 Result<Json> description_of(const std::string& folder) {
-  const std::string file = folder + "/experiment.json";
-  if (!fs::exists(file))
+  if (!fs::exists(folder + "/experiment.json"))
     return Error{ErrorCode::kData, folder + ": holds no results of tessera compare; give the folders of its shards"};
-  TESSERA_ASSIGN(Json json, read_json(file));
+  TESSERA_ASSIGN(Json json, read_description(folder));
   json.erase("shard");
   return json;
 }
@@ -92,18 +92,15 @@ Result<Json> description_of(const std::string& folder) {
 Result<Parsed> parsed(const Json& json, const std::string& folder) {
   try {
     return parse(json);
-  } catch (const Json::exception& error) {
-    return Error{ErrorCode::kData, folder + "/experiment.json: is damaged: " + error.what()};
-  }
+  } catch (const Json::exception& error) { return damaged_description(folder, error.what()); }
 }
 
 Status copy_plans(const std::string& from, const std::string& to) {
   std::error_code failed;
   for (const auto& entry : fs::directory_iterator(from + "/plans", failed)) {
     const fs::path copy = fs::path(to) / "plans" / entry.path().filename();
-    if (copy.extension() != ".json" || fs::exists(copy)) continue;  // a killed process may leave half a one
-    fs::copy_file(entry.path(), copy, failed);
-    if (failed) return Error{ErrorCode::kData, copy.string() + ": cannot be written: " + failed.message()};
+    if (copy.extension() != ".json" || fs::exists(copy)) continue;  // others are what a killed process was writing
+    TESSERA_TRY(copy_file(entry.path().string(), copy.string()));
   }
   return {};
 }
@@ -127,7 +124,7 @@ Result<int> merge_results(const CompareFlags& flags) {
   whole.out = flags.out;
   for (const std::string& folder : flags.files) {
     TESSERA_ASSIGN(const Json other, description_of(folder));
-    if (other.value("id", "") != whole.description["id"])
+    if (other["id"] != whole.description["id"])
       return Error{ErrorCode::kInvalid, folder + " and " + flags.files[0] + " are of different experiments (" +
                                             difference(whole.description, other) + ")"};
   }

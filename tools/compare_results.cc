@@ -217,7 +217,7 @@ Result<std::unique_ptr<ResultsFolder>> ResultsFolder::open(const std::string& pa
   TESSERA_TRY(folder->take_lock());
   const std::string file = path + "/experiment.json";
   if (fs::exists(file)) {
-    TESSERA_ASSIGN(const Json before, read_json(file));
+    TESSERA_ASSIGN(const Json before, read_description(path));
     const std::string changed = changed_rules(before, experiment);
     if (!changed.empty() && !update)
       return Error{ErrorCode::kInvalid,
@@ -279,10 +279,18 @@ Result<RowMap> read_rows_of(const std::string& folder) {
   return parse_rows(text, folder + "/rows.jsonl");
 }
 
-Result<Json> read_json(const std::string& path) {
-  TESSERA_ASSIGN(const std::string text, read_text(path));
+Error damaged_description(const std::string& folder, const std::string& what) {
+  return {ErrorCode::kData, folder + "/experiment.json: is damaged (" + what +
+                                "); remove it and run the command that made the folder again, which goes on from its rows"};
+}
+
+Result<Json> read_description(const std::string& folder) {
+  TESSERA_ASSIGN(const std::string text, read_text(folder + "/experiment.json"));
   Json json = Json::parse(text, nullptr, false);
-  if (!json.is_object()) return Error{ErrorCode::kData, path + ": is no JSON object; remove it, or give another --out"};
+  if (!json.is_object()) return damaged_description(folder, "it is no JSON object");
+  for (const char* name : {"id", "program"})
+    if (!json.contains(name) || !json[name].is_string())
+      return damaged_description(folder, std::string(name) + " is no text");
   return json;
 }
 

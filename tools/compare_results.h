@@ -55,7 +55,9 @@ class ResultsFolder {
 
 // Rows of a folder that is not open: for merging. kData names the file.
 Result<RowMap> read_rows_of(const std::string& folder);
-Result<Json> read_json(const std::string& path);
+// A folder's experiment.json. kData names file and remedy; what is returned has an `id` and a `program`.
+Result<Json> read_description(const std::string& folder);
+Error damaged_description(const std::string& folder, const std::string& what);
 // What is different in a way that the same cells would have other rows, by name: "program, data"; "" where nothing is.
 std::string changed_rules(const Json& before, const Json& now);
 // What of two descriptions differs, by name: "policies, seeds".

@@ -9,6 +9,7 @@
 
 #include "configs/loader.h"
 #include "shards/hash.h"
+#include "tools/atomic_file.h"
 #include "tools/loaded_plugins.h"
 #include "tools/process_facts.h"
 #include "tools/texts.h"
@@ -117,8 +118,7 @@ Result<std::string> keep_figures(const Arena& arena, const OpenedModel& model, c
   const fs::path copy = fs::path(kept) / fs::path(here.calibration.path).filename();
   std::error_code failed;
   fs::create_directories(kept, failed);
-  fs::copy_file(here.calibration.path, copy, fs::copy_options::skip_existing, failed);
-  if (!fs::exists(copy)) return Error{ErrorCode::kData, copy.string() + ": cannot be written: " + failed.message()};
+  if (!fs::exists(copy)) TESSERA_TRY(copy_file(here.calibration.path, copy.string()));
   return here.calibration.fingerprint;
 }
 

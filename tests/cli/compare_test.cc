@@ -8,6 +8,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "tests/cli/compare_runs.h"
 #include "tests/cli/tool.h"
 #include "tests/support/tiny_model.h"
 
@@ -17,44 +18,6 @@ namespace {
 namespace fs = std::filesystem;
 using ::testing::HasSubstr;
 using ::testing::Not;
-
-const std::string kConfigs = std::string(TESSERA_SOURCE_DIR) + "/configs";
-
-// BERT-base on STI's board: nothing is measured, nothing but virtual time passes.
-std::vector<std::string> board(const std::string& out, const std::vector<std::string>& more = {}) {
-  std::vector<std::string> words{"compare",
-                                 "--policies",
-                                 "std-pipeline,load-exec,std-pipeline(bits=2)",
-                                 "--shape",
-                                 kConfigs + "/models/bert-base.toml",
-                                 "--platforms",
-                                 kConfigs + "/platforms/sti-board.toml",
-                                 "--latencies",
-                                 "400ms,1s",
-                                 "--memories",
-                                 "unlimited",
-                                 "--out",
-                                 out,
-                                 "--no-report",
-                                 "--reference",
-                                 "none",
-                                 "--baseline",
-                                 "std-pipeline"};
-  words.insert(words.end(), more.begin(), more.end());
-  return words;
-}
-
-nlohmann::json results(const std::string& out) {
-  std::ifstream in(out + "/results.json");
-  return nlohmann::json::parse(in);
-}
-
-size_t lines(const std::string& path) {
-  std::ifstream in(path);
-  size_t n = 0;
-  for (std::string line; std::getline(in, line);) ++n;
-  return n;
-}
 
 // Rows without what a clock measured.
 nlohmann::json timeless(nlohmann::json rows) {
@@ -345,17 +308,20 @@ TEST(Compare, RefusesWithTheRemedy) {
   EXPECT_THAT(tessera({"compare", "--merge", folder.path(), "--out", folder / "m"}).err, HasSubstr("holds no results"));
 }
 
-TEST(Compare, SurvivesDamagedFilesInItsFolder) {
+TEST(Compare, AFileMayDoWithoutReferenceAndBaseline) {
   const TemporaryFolder folder;
-  const std::string out = folder / "out";
-  ASSERT_EQ(tessera(board(out)).code, 0);
-  std::ofstream(out + "/rows.jsonl")
-      << "[]\n{\"id\": 3}\n\xff\xfe\n{\"id\":\"x\",\"platform\":\"\",\"policy\":\"\",\"label\":\"\"}\n";
-  std::ofstream(out + "/answers.jsonl") << "{\"set\":7}\nnull\n{\"set\":[1,2]}\n";
-  EXPECT_EQ(tessera(board(out)).code, 0);
-  EXPECT_EQ(results(out)["rows"].size(), 6U);
-  std::ofstream(out + "/experiment.json") << "{";
-  EXPECT_EQ(tessera(board(out)).code, 4);
+  const auto play = [&](const std::string& judges, const std::string& out) {
+    std::ofstream(folder / "e.toml") << "policies = [\"sti\", \"std-pipeline\"]\n"
+                                     << judges << "shape = \"" << kConfigs << "/models/bert-base.toml\"\nplatforms = [\""
+                                     << kConfigs << "/platforms/sti-board.toml\"]\nlatencies = [\"400 ms\"]\n";
+    return tessera({"compare", folder / "e.toml", "--out", out, "--no-report"});
+  };
+  const ToolRun run = play("reference = \"none\"\nbaseline = \"none\"\n", folder / "none");
+  ASSERT_EQ(run.code, 0) << run.err;
+  for (const auto& row : results(folder / "none")["rows"]) EXPECT_TRUE(row["loss_bound"].is_null());
+  const ToolRun refused = play("decide_limit = \"0 s\"\n", folder / "refused");
+  EXPECT_EQ(refused.code, 2);
+  EXPECT_THAT(refused.err, HasSubstr("decide_limit"));
 }
 
 }  // namespace
