@@ -162,5 +162,23 @@ TEST(Experiment, RefusesWhatCannotBePlayed) {
               HasSubstr("split the experiment"));
 }
 
+TEST(Experiment, ListsWhoseProductWrapsAroundAreTooMany) {
+  Experiment e = small();
+  Arena& arena = e.arenas[0];
+  arena.latencies.clear();
+  arena.memories.clear();
+  arena.preloads.clear();
+  e.seeds.clear();
+  for (int i = 1; i <= 1 << 16; ++i) {  // to the fourth: 2^64
+    arena.latencies.push_back(milliseconds(i));
+    arena.memories.push_back(kib(i));
+    arena.preloads.push_back(Bytes{i});
+    e.seeds.push_back(static_cast<uint64_t>(i));
+  }
+  const Status status = check_experiment(e);
+  ASSERT_FALSE(status.ok());
+  EXPECT_THAT(status.error().message, HasSubstr("split the experiment"));
+}
+
 }  // namespace
 }  // namespace tessera::testing
