@@ -2,6 +2,7 @@
 #include "shards/evaluation_cache.h"
 
 #include <cerrno>
+#include <chrono>
 #include <cstdint>
 #include <filesystem>
 #include <random>
@@ -26,6 +27,7 @@ namespace fs = std::filesystem;
 using Json = nlohmann::json;
 
 constexpr int64_t kLargest = int64_t{64} << 20;  // a million sentences
+constexpr size_t kNameDigits = 32;
 constexpr double kLargestMargin = 1e30;
 constexpr const char* kFormat = "tessera evaluation 1";
 
@@ -92,6 +94,27 @@ Evaluation EvaluationCache::load(const std::string& key) const {
   return json.contains("digest") && json["digest"] == digest_of(key, found) ? found : none;
 }
 
+// Of the form that save() writes: "<32 hex digits>.json.<process>-<drawn>-<number>".
+static bool is_temporary(const std::string& name) {
+  static const std::string suffix = ".json.";
+  return name.find_first_not_of("0123456789abcdef") == kNameDigits &&
+         name.compare(kNameDigits, suffix.size(), suffix) == 0 &&
+         name.find_first_not_of("0123456789-", kNameDigits + suffix.size()) == std::string::npos;
+}
+
+// Once a folder. A file is written within moments: nobody is at work on one of yesterday.
+void EvaluationCache::sweep(const std::string& folder) {
+  if (!swept_.insert(folder).second) return;
+  std::error_code failed;
+  const auto yesterday = fs::file_time_type::clock::now() - std::chrono::hours(24);
+  for (fs::directory_iterator at(folder, failed), end; !failed && at != end; at.increment(failed)) {
+    if (!is_temporary(at->path().filename().string())) continue;
+    std::error_code gone;
+    const auto written = fs::last_write_time(at->path(), gone);
+    if (!gone && written < yesterday) fs::remove(at->path(), gone);
+  }
+}
+
 void EvaluationCache::save(const std::string& key, const Evaluation& evaluation) {
   if (folder_.empty()) return;
   Evaluation all = evaluation;
@@ -105,7 +128,9 @@ void EvaluationCache::save(const std::string& key, const Evaluation& evaluation)
   const std::string text = json.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
   const auto attempt = [&]() -> Status {
     std::error_code failed;
-    fs::create_directories(fs::path(file).parent_path(), failed);
+    const fs::path folder = fs::path(file).parent_path();
+    fs::create_directories(folder, failed);
+    sweep(folder.string());
     OwnedFd fd(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644));
     if (fd.get() < 0) return system_error(temporary, "cannot be created", errno);
     TESSERA_TRY(write_fully(fd.get(), temporary, std::as_bytes(std::span(text))));

@@ -1,6 +1,7 @@
 // Keeps measured predictions on disk, one file a plan, shared by any number of processes.
 #pragma once
 
+#include <set>
 #include <string>
 
 #include "shards/plan_evaluator.h"
@@ -8,7 +9,8 @@
 namespace tessera {
 
 // One thread; several processes. A file holds its key, so that another plan under the same name is not mistaken for this
-// one, and a digest over all, so that damage is seen.
+// one, and a digest over all, so that damage is seen. What a killed process was writing is removed a day later, by who next
+// writes beside it.
 class EvaluationCache {
  public:
   // `folder` empty: keeps nothing.
@@ -21,8 +23,11 @@ class EvaluationCache {
   std::string path(const std::string& key) const;
 
  private:
+  void sweep(const std::string& folder);
+
   std::string folder_;
   size_t sentences_;
+  std::set<std::string> swept_;  // folders below it
   bool warned_ = false;
   int64_t written_ = 0;
 };

@@ -124,6 +124,7 @@ Status StorePlanEvaluator::check(const EvaluationWanted& wanted) const {
 
 // What neither memory nor disk has. Afterwards every wanted plan is in `known_`.
 std::vector<Job> StorePlanEvaluator::missing(std::span<const EvaluationWanted> wanted) {
+  if (!options_.cache.empty() && known_.size() > options_.most_known) known_.clear();
   std::map<EffectivePlan, std::vector<bool>> needed;
   for (const EvaluationWanted& one : wanted) {
     std::vector<bool>& marks = needed[one.plan];

@@ -51,6 +51,7 @@ struct EvaluatorOptions {
   int64_t limit = INT64_MAX;        // only the first rows of the data set
   int max_tokens = 512;             // longer rows are cut; the model's own limit holds too
   std::string cache;                // folder; empty: nothing is kept on disk
+  size_t most_known = 4096;         // plans kept in memory between two calls, some 5 KB each, where the disk has them too
   std::string version = "unknown";  // of the program: its arithmetic
   const std::atomic<bool>* cancel = nullptr;
   // After each plan that was measured; caller's thread.

@@ -208,6 +208,29 @@ TEST_F(PlanAccuracy, ManyWritersLeaveWholeFilesOnly) {
   EXPECT_EQ(files().size(), 1u) << "a temporary file was left behind";
 }
 
+TEST_F(PlanAccuracy, WhatKilledWritersLeftIsRemovedADayLater) {
+  EvaluationCache(cache_.path(), 1).save("key", {{1}, {1}});
+  const std::string kept = EvaluationCache(cache_.path(), 1).path("key");
+  const std::string old = kept + ".17-4000000000-3", fresh = kept + ".18-4-1";
+  const std::string other = fs::path(kept).parent_path() / "notes.json.17-4-3";
+  const auto days_ago = fs::file_time_type::clock::now() - std::chrono::hours(49);
+  for (const std::string& file : {old, fresh, other}) spill(file, "{");
+  for (const std::string& file : {kept, old, other}) fs::last_write_time(file, days_ago);
+  EvaluationCache(cache_.path(), 1).save("key", {{1}, {1}});
+  EXPECT_FALSE(fs::exists(old));
+  for (const std::string& file : {kept, fresh, other}) EXPECT_TRUE(fs::exists(file)) << file;
+}
+
+TEST_F(PlanAccuracy, ManyPlansAreKeptOnDiskOnly) {
+  options_.most_known = 1;
+  const auto evaluator = open();
+  const Evaluation first = measure(*evaluator, uniform(1, 2));
+  (void)measure(*evaluator, uniform(1, 4));
+  EXPECT_EQ(measure(*evaluator, uniform(1, 2)).labels, first.labels);
+  EXPECT_EQ(evaluator->counts().from_disk, kRows);
+  EXPECT_EQ(evaluator->counts().measured, 2 * kRows);
+}
+
 TEST_F(PlanAccuracy, AFolderThatCannotBeWrittenCostsOnlyTheKeeping) {
   spill(cache_ / "file", "");
   options_.cache = cache_ / "file";
