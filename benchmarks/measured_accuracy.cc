@@ -23,6 +23,17 @@
 namespace tessera {
 namespace {
 
+[[noreturn]] void stop(const std::string& why) {
+  std::fprintf(stderr, "bench_measured_accuracy: %s\n", why.c_str());
+  std::exit(1);
+}
+
+template <typename T>
+T need(Result<T> result) {
+  if (!result.ok()) stop(result.error().message);
+  return result.take();
+}
+
 using Plans = std::vector<EvaluationWanted>;
 
 struct Bench {
@@ -38,7 +49,7 @@ struct Bench {
   }
 
   double accuracy(const EffectivePlan& plan) {
-    const auto found = evaluator->evaluate(Plans{{plan, {}}}).take();
+    const auto found = need(evaluator->evaluate(Plans{{plan, {}}}));
     const std::vector<int>& given = evaluator->labels();
     int right = 0;
     for (size_t s = 0; s < given.size(); ++s) right += found[0]->labels[s] == given[s];
@@ -47,28 +58,31 @@ struct Bench {
 
   double seconds(const Plans& plans) {
     const Duration start = WallClock::instance().now();
-    const auto done = evaluator->evaluate(plans);
-    if (!done.ok()) {
-      std::fprintf(stderr, "%s\n", done.error().message.c_str());
-      std::exit(1);
-    }
+    (void)need(evaluator->evaluate(plans));
     return (WallClock::instance().now() - start).seconds();
   }
 };
 
 bool check(Bench& bench, const std::string& eval_json) {
   std::ifstream in(eval_json);
-  const auto grid = nlohmann::json::parse(in)["grid"];
+  const auto file = nlohmann::json::parse(in, nullptr, false);
+  if (!file.is_object() || !file.contains("grid")) stop(eval_json + ": has no \"grid\"; give a checkpoint's eval.json");
   const ModelShape& shape = bench.store->shape();
   bool right = true;
-  for (const auto& point : grid) {
+  int checked = 0;
+  for (const auto& point : file["grid"]) {
+    for (const char* name : {"n", "m", "acc"})
+      if (!point.is_object() || !point.contains(name) || !point[name].is_number())
+        stop(eval_json + ": a point of its grid has no number \"" + name + "\"");
     const int depth = point["n"], width = point["m"];
     if ((depth != 1 && depth != shape.layers) || (width != shape.widths.front() && width != shape.slices)) continue;
     const double got = bench.accuracy(bench.uniform(depth, width, kExact)), want = point["acc"];
     const bool same = std::fabs(got - want) <= 0.25;
     std::printf("%dx%d exact: %.2f %%, eval.json %.2f %%%s\n", depth, width, got, want, same ? "" : "  WRONG");
     right = right && same;
+    ++checked;
   }
+  if (checked == 0) stop(eval_json + ": its grid has no point of this store");
   return right;
 }
 
@@ -88,15 +102,15 @@ int run(int argc, char** argv) {
   register_backends();
   const auto cpu = backends().find("cpu")->make({});  // before the evaluator, whose memory it gave
   Bench bench;
-  bench.store = Store::open(argv[1]).take();
-  const auto tokenizer = Tokenizer::from_compiled(bench.store->tokenizer_path()).take();
-  bench.evaluator = PlanEvaluator::create(*bench.store, *tokenizer, argv[2], *cpu, 0, {}).take();
+  bench.store = need(Store::open(argv[1]));
+  const auto tokenizer = need(Tokenizer::from_compiled(bench.store->tokenizer_path()));
+  bench.evaluator = need(PlanEvaluator::create(*bench.store, *tokenizer, argv[2], *cpu, 0, {}));
   int64_t tokens = 0;
   for (const int t : bench.evaluator->tokens()) tokens += t;
   std::printf("%zu sentences, %lld tokens\n", bench.evaluator->labels().size(), static_cast<long long>(tokens));
   if (!check(bench, argv[3])) return 1;
 
-  const int rounds = argc > 4 ? std::atoi(argv[4]) : 3;
+  const int rounds = argc > 4 ? std::max(1, std::atoi(argv[4])) : 3;
   const int layers = bench.store->shape().layers, slices = bench.store->shape().slices;
   int number = 1;
   for (const auto& [depth, width] :

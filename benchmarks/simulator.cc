@@ -38,6 +38,13 @@ constexpr double kDisturbed = 0.08;  // of one core, by others
 constexpr int kPatience = 5;         // so many times the rounds, and the calibrations, that are asked for
 constexpr size_t kFewestPlans = 200;
 
+std::filesystem::path made;  // a store for this run only; empty: there is none
+
+void remove_made() {
+  std::error_code ignored;
+  if (!made.empty()) std::filesystem::remove_all(made, ignored);
+}
+
 [[noreturn]] void stop(const std::string& why) {
   std::fprintf(stderr, "bench_simulator: %s\n", why.c_str());
   std::exit(4);
@@ -327,13 +334,10 @@ bool bench_store(const Arguments& arguments, const std::string& folder) {
 
 int bench(const Arguments& arguments) {
   if (!arguments.store.empty()) return bench_store(arguments, arguments.store) ? 0 : 1;
-  const std::filesystem::path made =
-      std::filesystem::temp_directory_path() / ("tessera_bench_store_" + std::to_string(::getpid()));
+  made = std::filesystem::temp_directory_path() / ("tessera_bench_store_" + std::to_string(::getpid()));
+  std::atexit(remove_made);  // also where an error ends the run
   (void)need(make_store(arguments.checkpoint, made.string(), {}));
-  const bool kept = bench_store(arguments, made.string());
-  std::error_code ignored;
-  std::filesystem::remove_all(made, ignored);
-  return kept ? 0 : 1;
+  return bench_store(arguments, made.string()) ? 0 : 1;
 }
 
 }  // namespace
