@@ -26,6 +26,7 @@
 #include "framework/registry.h"
 #include "policies/parts/elastic_search.h"
 #include "policies/parts/knobs.h"
+#include "policies/parts/preload_buffer.h"
 #include "policies/parts/replan.h"
 #include "policies/parts/sti_planner.h"
 
@@ -160,22 +161,6 @@ class Elastic final : public Policy {
     Plan* plan = std::get_if<Plan>(&decision);
     if (plan == nullptr) return std::optional<Plan>{};
     return std::optional<Plan>{std::move(*plan)};
-  }
-
-  // The plan's first shards, as many as the buffer holds.
-  static Residency bottom_of(const PlanningView& view, const Plan& plan) {
-    Residency out;
-    Bytes room = view.budgets.preload;
-    for (int l = 0; l < plan.depth; ++l)
-      for (int j = 0; j < plan.slices; ++j) {
-        const ShardId id{static_cast<int16_t>(l), static_cast<int16_t>(j)};
-        const Bits bits = plan.bits_of(id);
-        const Bytes bytes = view.shape.bytes_of(id, bits);
-        if (bits == kAbsent || bytes > room) continue;
-        room -= bytes;
-        out.shards.push_back({id, bits, false, bytes});
-      }
-    return out;
   }
 };
 

@@ -24,6 +24,7 @@
 #include "policies/parts/exact_wide.h"
 #include "policies/parts/knobs.h"
 #include "policies/parts/nearest.h"
+#include "policies/parts/preload_buffer.h"
 
 namespace tessera {
 namespace {
@@ -129,21 +130,6 @@ class Optimal final : public Policy {
       return out;
     };
     return decide_among_smallest(trials, all, BuildFloors(build));
-  }
-
-  static Residency bottom_of(const PlanningView& view, const Plan& plan) {
-    Residency out;
-    Bytes room = view.budgets.preload;
-    for (int l = 0; l < plan.depth; ++l)
-      for (int j = 0; j < plan.slices; ++j) {
-        const ShardId id{static_cast<int16_t>(l), static_cast<int16_t>(j)};
-        const Bits bits = plan.bits_of(id);
-        const Bytes bytes = view.shape.bytes_of(id, bits);
-        if (bits == kAbsent || bytes > room) continue;
-        room -= bytes;
-        out.shards.push_back({id, bits, false, bytes});
-      }
-    return out;
   }
 
   // Nothing is in time: what of the smallest submodel brings it nearest.

@@ -51,4 +51,19 @@ Residency preload_buffer(const PlanningView& view, const Choices& choices, Costs
   return full;
 }
 
+Residency bottom_of(const PlanningView& view, const Plan& plan) {
+  Residency out;
+  Bytes room = view.budgets.preload;
+  for (int l = 0; l < plan.depth; ++l)
+    for (int j = 0; j < plan.slices; ++j) {
+      const ShardId id{static_cast<int16_t>(l), static_cast<int16_t>(j)};
+      const Bits bits = plan.bits_of(id);
+      const Bytes bytes = view.shape.bytes_of(id, bits);
+      if (bits == kAbsent || bytes > room) continue;
+      room -= bytes;
+      out.shards.push_back({id, bits, false, bytes});
+    }
+  return out;
+}
+
 }  // namespace tessera
