@@ -2,6 +2,7 @@
 #include "configs/dynamics_file.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "framework/registry.h"
 
@@ -162,10 +163,10 @@ int64_t own_bandwidth(const Machine& machine, DeviceId device) {
   key.bytes = int64_t{1} << 30;
   const double seconds = (machine.costs->estimate(key).mean - empty).seconds();
   const double rate = static_cast<double>(key.bytes) / seconds;
-  return seconds > 0 && rate < 1e15 ? static_cast<int64_t>(rate + 0.5) : 0;
+  return seconds > 0 && rate < 1e15 ? std::llround(rate) : 0;
 }
 
-int64_t whole(BytesPerSecond rate) { return static_cast<int64_t>(std::min(rate.value, 1e16) + 0.5); }
+int64_t whole(BytesPerSecond rate) { return std::llround(std::min(rate.value, 1e16)); }
 
 Status read_members(TomlTable& file, const Machine& machine, SharedBandwidth& shared) {
   TESSERA_ASSIGN(const auto names, file.texts("devices"));

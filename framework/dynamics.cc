@@ -120,7 +120,7 @@ Quantiles quantiles_of(std::vector<double> values, double scale) {
 Status check_dynamics(const Dynamics& d, int devices) {
   if (d.devices.size() > static_cast<size_t>(devices))
     return invalid(std::to_string(d.devices.size()) + " devices described, " + std::to_string(devices) + " there");
-  const auto named = [](size_t id, Status status) {
+  const auto named = [](size_t id, const Status& status) {
     return status.ok() ? status : Status(Error{status.error().code, of(id) + status.error().message});
   };
   for (size_t id = 0; id < d.devices.size(); ++id) {

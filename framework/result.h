@@ -43,8 +43,10 @@ class [[nodiscard]] Result {
  public:
   Result(T value) : state_(std::move(value)) {}      // NOLINT(google-explicit-constructor)
   Result(Error error) : state_(std::move(error)) {}  // NOLINT(google-explicit-constructor)
+  // Never from a Result: hides neither copy nor move.
   template <ValueOf<T> U>
-  Result(U&& value) : state_(std::in_place_index<0>, std::forward<U>(value)) {}  // NOLINT(google-explicit-constructor)
+  // NOLINTNEXTLINE(google-explicit-constructor,bugprone-forwarding-reference-overload)
+  Result(U&& value) : state_(std::in_place_index<0>, std::forward<U>(value)) {}
   bool ok() const { return state_.index() == 0; }
   explicit operator bool() const { return ok(); }
   T& value() {

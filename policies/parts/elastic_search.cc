@@ -50,7 +50,7 @@ ElasticSearch::ElasticSearch(Trials& trials, const Choices& choices, const Elast
       clock_(view_, trials.residency(), choices.device) {}
 
 double ElasticSearch::scale(int depth, double width) const {
-  const int rounded = std::clamp(static_cast<int>(width + 0.5), 1, view_.shape.slices);
+  const int rounded = std::clamp(static_cast<int>(std::lround(width)), 1, view_.shape.slices);
   const size_t at = static_cast<size_t>(depth - 1) * view_.shape.slices + static_cast<size_t>(rounded - 1);
   return static_cast<double>(view_.accuracy.scale_ppm[at]) / 1e6;
 }
