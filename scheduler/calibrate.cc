@@ -2,6 +2,7 @@
 #include "scheduler/calibrate.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <memory>
 #include <utility>
@@ -101,7 +102,7 @@ class Calibrator {
     if (options_.check && empty) return drop("no figures");
     if (options_.check) {
       TESSERA_ASSIGN(const double off, drift(id, *known));
-      const std::string percent = std::to_string(static_cast<int>(off * 100 + 0.5)) + " %";
+      const std::string percent = std::to_string(std::llround(off * 100)) + " %";
       if (off > kDriftBound) return drop("drifted by " + percent);
       told.why = "within " + percent;
     }
@@ -174,7 +175,7 @@ class Calibrator {
     fresh.identity = calibration::identity_of(device(id));
     fresh.program = program_;
     fresh.created = calibration::now_in_words();
-    const Status done = measure_into(id, fresh);
+    Status done = measure_into(id, fresh);
     if (!done.ok() && device(id).kind == DeviceKind::kStorage) return done;  // damaged data: requests would fail, too
     if (!done.ok()) {
       spdlog::warn("device {} cannot be calibrated: {}; its own estimate is used", fresh.name, done.error().message);

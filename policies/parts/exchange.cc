@@ -179,7 +179,7 @@ bool Exchange::raise_what_fits() {
     const Move* less =
         i > 0 && gains_[i - 1].layer == move.layer && gains_[i - 1].slice == move.slice ? &gains_[i - 1] : nullptr;
     const double price = move.gain / move.worth, step = less ? price - less->gain / less->worth : 0;
-    const bool dearer = move.slice >= 0 && step > 0;
+    const bool dearer = less != nullptr && move.slice >= 0 && step > 0;
     order.emplace_back(dearer ? (move.gain - less->gain) / step : move.worth, &move);
   }
   std::sort(order.begin(), order.end(), [](const auto& a, const auto& b) {

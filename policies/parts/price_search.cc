@@ -74,7 +74,8 @@ void PriceSearch::set_prices(double factor, double floor) {
     double before = multipliers_[0];
     for (int l = 0; l < depth_; ++l) compute_price_[l] = factor * (before += multipliers_[l + 1]);
     if (!room_binds()) return;
-    for (int l = 0; l < depth_; ++l) io_price_[l] += factor * multipliers_[static_cast<size_t>(depth_ + 2 + l)];
+    for (int l = 0; l < depth_; ++l)
+      io_price_[l] += factor * multipliers_[static_cast<size_t>(depth_) + 2 + static_cast<size_t>(l)];
     for (const Wait& wait : waits_) {
       for (int l = wait.from; l <= wait.to; ++l) io_price_[l] += factor * wait.price;
       for (int l = wait.from + 1; l < wait.to; ++l) compute_price_[l] -= factor * wait.price;
@@ -122,7 +123,8 @@ void PriceSearch::solve(double factor, double floor, bool must_fit) {
 }
 
 void PriceSearch::measure_room() {
-  for (int l = 0; l < depth_; ++l) over_[static_cast<size_t>(depth_ + 2 + l)] = offers_[l].bytes - times_.room;
+  for (int l = 0; l < depth_; ++l)
+    over_[static_cast<size_t>(depth_) + 2 + static_cast<size_t>(l)] = offers_[l].bytes - times_.room;
   find_waits();
   for (Wait& wait : waits_) {
     wait.over = offers_[wait.from].bytes + offers_[wait.to].bytes - times_.room;
@@ -277,7 +279,8 @@ void PriceSearch::repair(const Target& target, const Judge& judge, bool bytes_bi
   if (try_at(1, 0, judge)) {
     for (double before = kNever; loss_ < before && ++tries < kScalings;) {
       before = loss_;
-      if (!try_at(low *= kCheaper, 0, judge)) break;
+      low *= kCheaper;
+      if (!try_at(low, 0, judge)) break;
       high = low;
     }
     bytes_bind = false;

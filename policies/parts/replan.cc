@@ -87,7 +87,8 @@ void RevisionSearch::make() {
   RestPaths paths(editor_, now_, ended_, pace_, std::min(std::max(kWorst, pace_.loads), pace_.loads * kWorst / kOne), ways_);
   // What the paths do not see: memory that is waited for, the exit head, transfers.
   const double unseen = static_cast<double>(now->end.ns) - paths.latest();
-  const double target = static_cast<double>(budgets_.latency.ns - budgets_.latency.ns / kSpare) - unseen;
+  const int64_t end = budgets_.latency.ns - budgets_.latency.ns / kSpare;
+  const double target = static_cast<double>(end) - unseen;
   if (!lower(paths, target) && fits({}, pace_)) raise(paths, target);
 }
 
