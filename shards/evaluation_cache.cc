@@ -76,7 +76,7 @@ std::string EvaluationCache::path(const std::string& key) const {
 }
 
 Evaluation EvaluationCache::load(const std::string& key) const {
-  const Evaluation none = nothing(sentences_);
+  Evaluation none = nothing(sentences_);
   if (folder_.empty()) return none;
   const std::string file = path(key);
   std::error_code absent;

@@ -93,7 +93,7 @@ Result<int> sweep(const CompareFlags& flags) {
   TESSERA_ASSIGN(const auto folder, ResultsFolder::open(all.out, all.description, flags.update));
   RowMap rows = folder->rows();
   const Status played = play_cells(setup, cells, *folder, rows);
-  const Result<int> code = played.ok() ? conclude(all, cells, rows, flags, *folder) : Result<int>(played.error());
+  Result<int> code = played.ok() ? conclude(all, cells, rows, flags, *folder) : Result<int>(played.error());
   if (!code.ok() && code.error().code == ErrorCode::kCancelled)
     return Error{ErrorCode::kCancelled, "interrupted: what is done is in " + all.out + "; run it again to go on"};
   return code;
