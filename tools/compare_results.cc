@@ -128,7 +128,8 @@ std::string changed_rules(const Json& before, const Json& now) {
   };
   for (const char* key : {"program", "tokens", "quantile", "repetitions", "best_effort", "reference", "shard"})
     if (before.value(key, Json()) != now.value(key, Json())) add(key);
-  const Json then = before.value("data", Json::object()), data = now.at("data");
+  const Json then = before.value("data", Json::object());
+  const Json& data = now.at("data");
   for (const char* key : {"content", "sentences"})
     if (!then.is_object() || then.value(key, Json()) != data.at(key)) {
       add("data");

@@ -264,8 +264,10 @@ class Pool {
     }
     ::close(r.fd);
     ::munmap(r.pulse, sizeof(PolicyPulse));
-    if (WIFSIGNALED(status))
-      return "ended by signal " + std::to_string(WTERMSIG(status)) + " (" + ::strsignal(WTERMSIG(status)) + ")";
+    if (WIFSIGNALED(status)) {
+      const char* const words = ::sigdescr_np(WTERMSIG(status));
+      return "ended by signal " + std::to_string(WTERMSIG(status)) + (words ? " (" + std::string(words) + ")" : "");
+    }
     return "ended with code " + std::to_string(WEXITSTATUS(status));
   }
 
