@@ -318,7 +318,8 @@ TEST(Compare, AFileMayDoWithoutReferenceAndBaseline) {
   };
   const ToolRun run = play("reference = \"none\"\nbaseline = \"none\"\n", folder / "none");
   ASSERT_EQ(run.code, 0) << run.err;
-  for (const auto& row : results(folder / "none")["rows"]) EXPECT_TRUE(row["loss_bound"].is_null());
+  const auto rows = results(folder / "none")["rows"];
+  for (const auto& row : rows) EXPECT_TRUE(row["loss_bound"].is_null());
   const ToolRun refused = play("decide_limit = \"0 s\"\n", folder / "refused");
   EXPECT_EQ(refused.code, 2);
   EXPECT_THAT(refused.err, HasSubstr("decide_limit"));
