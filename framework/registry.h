@@ -38,6 +38,11 @@ class Registry {
   // The source of what is added next.
   void set_source(std::string source) { source_ = std::move(source); }
   const std::vector<Entry>& entries() const { return entries_; }
+  std::vector<std::string> names() const {
+    std::vector<std::string> out;
+    for (const Entry& e : entries_) out.push_back(e.name);
+    return out;
+  }
   const Entry* find(std::string_view name) const {
     for (const Entry& e : entries_)
       if (e.name == name) return &e;

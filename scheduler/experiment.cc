@@ -33,9 +33,7 @@ class Identity {
 
 Status check_policy(const std::string& what, const std::string& name) {
   if (policies().find(name) != nullptr) return {};
-  std::vector<std::string> names;
-  for (const auto& known : policies().entries()) names.push_back(known.name);
-  return invalid(unknown_name(what, name, names));
+  return invalid(unknown_name(what, name, policies().names()));
 }
 
 Status check_contender(const Contender& contender) {

@@ -74,9 +74,7 @@ Result<Policy*> SessionPlanner::policy(const std::string& name) {
   const auto* entry = policies().find(name);
   if (entry == nullptr) {
     policies_.erase(name);
-    std::vector<std::string> names;
-    for (const auto& e : policies().entries()) names.push_back(e.name);
-    return invalid(unknown_name("policy", name, names));
+    return invalid(unknown_name("policy", name, policies().names()));
   }
   known = entry->make();
   return known.get();

@@ -70,10 +70,15 @@ Status write_file(const std::string& path, std::string_view content) {
   return file.commit();
 }
 
+Result<std::string> read_text(const std::string& path) {
+  std::ifstream in(path, std::ios::binary);
+  std::string content((std::istreambuf_iterator<char>(in)), std::istreambuf_iterator<char>());
+  if (!in.is_open() || in.bad()) return Error{ErrorCode::kData, path + ": cannot be read"};
+  return content;
+}
+
 Status copy_file(const std::string& from, const std::string& to) {
-  std::ifstream in(from, std::ios::binary);
-  const std::string content((std::istreambuf_iterator<char>(in)), std::istreambuf_iterator<char>());
-  if (!in.is_open() || in.bad()) return Error{ErrorCode::kData, from + ": cannot be read"};
+  TESSERA_ASSIGN(const std::string content, read_text(from));
   return write_file(to, content);
 }
 

@@ -1,4 +1,4 @@
-// Writes a file whole or not at all.
+// Reads a file; writes one whole or not at all.
 #pragma once
 
 #include <string>
@@ -11,6 +11,9 @@ namespace tessera {
 
 // Writes a temporary neighbour, syncs and renames it. kData names the file and the system's reason; nothing is left behind.
 Status write_file(const std::string& path, std::string_view content);
+
+// All of a file. kData where it cannot be read.
+Result<std::string> read_text(const std::string& path);
 
 // A copy, written the same way.
 Status copy_file(const std::string& from, const std::string& to);

@@ -212,24 +212,10 @@ void declare_compare(CLI::App& app, CompareFlags& flags) {
   app.add_option("--baseline", flags.baseline, "Label that gap_closed is measured from (default sti); none")
       ->type_name("NAME");
   app.add_option("--reference", flags.reference, "Policy that proves bounds (default optimal); none")->type_name("NAME");
-  app.add_option_function<std::string>(
-         "--decide-limit",
-         [&flags](const std::string& text) {
-           const auto limit = parse_duration(text);
-           if (!limit.ok()) throw CLI::ValidationError("--decide-limit", limit.error().message);
-           flags.decide_limit = *limit;
-         },
-         "A decision that takes longer is ended (default 10s)")
-      ->type_name("T");
-  app.add_option_function<std::string>(
-         "--worker-memory",
-         [&flags](const std::string& text) {
-           const auto bytes = parse_budget_bytes(text);
-           if (!bytes.ok()) throw CLI::ValidationError("--worker-memory", bytes.error().message);
-           flags.worker_memory = *bytes;
-         },
-         "A worker that takes more memory is ended (default 4GiB, or its share of 3/4 of this machine's); unlimited")
-      ->type_name("BYTES");
+  add_quantity(app, "--decide-limit", flags.decide_limit, parse_duration, "T",
+               "A decision that takes longer is ended (default 10s)");
+  add_quantity(app, "--worker-memory", flags.worker_memory, parse_budget_bytes, "BYTES",
+               "A worker that takes more memory is ended (default 4GiB, or its share of 3/4 of this machine's); unlimited");
   app.add_option("--jobs", flags.jobs, "Worker processes (default: all cores)")->type_name("N")->check(CLI::Range(1, 4096));
   app.add_option("--shard", flags.shard, "Play only the i-th of n shares, into OUT/shard-i-of-n; auto: by rank")
       ->type_name("I/N|auto");

@@ -3,8 +3,6 @@
 
 #include <cerrno>
 #include <filesystem>
-#include <fstream>
-#include <iterator>
 #include <set>
 #include <span>
 #include <system_error>
@@ -91,12 +89,6 @@ RowMap parse_rows(const std::string& text, const std::string& path) {
   }
   if (bad > 0) spdlog::warn("{}: {} damaged rows are left out and played again", path, bad);
   return rows;
-}
-
-Result<std::string> read_text(const std::string& path) {
-  std::ifstream in(path, std::ios::binary);
-  if (!in) return Error{ErrorCode::kData, path + ": cannot be read"};
-  return std::string((std::istreambuf_iterator<char>(in)), std::istreambuf_iterator<char>());
 }
 
 }  // namespace

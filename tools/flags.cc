@@ -12,22 +12,6 @@
 namespace tessera {
 namespace {
 
-// A value read by `parse` (a function that returns Result); its message becomes the flag's.
-template <typename T, typename Parse>
-CLI::Option* add_quantity(CLI::App& app, const std::string& name, T& to, Parse parse, const char* unit, const char* help) {
-  return app
-      .add_option_function<std::string>(
-          name,
-          [&to, parse, name](const std::string& text) {
-            auto value = parse(text);
-            if (!value.ok()) throw CLI::ValidationError(name, value.error().message);
-            to = value.take();
-          },
-          help)
-      ->type_name(unit)
-      ->allow_extra_args(false);
-}
-
 Result<Bits> parse_bits(const std::string& text) {
   int bits = 0;
   if (!CLI::detail::lexical_cast(text, bits) || !valid_bits(bits))
@@ -211,11 +195,7 @@ std::optional<int> parse_flags(CLI::App& app, int argc, const char* const* argv,
 
 Status check_policy(const RequestFlags& flags) {
   const auto* entry = policies().find(flags.policy);
-  if (entry == nullptr) {
-    std::vector<std::string> names;
-    for (const auto& known : policies().entries()) names.push_back(known.name);
-    return Error{ErrorCode::kInvalid, unknown_name("policy", flags.policy, names)};
-  }
+  if (entry == nullptr) return Error{ErrorCode::kInvalid, unknown_name("policy", flags.policy, policies().names())};
   if (flags.knobs.empty()) return {};
   std::vector<std::string> known;
   for (const KnobDescription& knob : entry->make()->knobs()) known.push_back(knob.name);

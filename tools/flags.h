@@ -57,6 +57,22 @@ struct ModelFlags {
   bool cold = false;
 };
 
+// A value read by `parse` (a function that returns Result); its message becomes the flag's. `to` lives as long as the app.
+template <typename T, typename Parse>
+CLI::Option* add_quantity(CLI::App& app, const std::string& name, T& to, Parse parse, const char* unit, const char* help) {
+  return app
+      .add_option_function<std::string>(
+          name,
+          [&to, parse, name](const std::string& text) {
+            auto value = parse(text);
+            if (!value.ok()) throw CLI::ValidationError(name, value.error().message);
+            to = value.take();
+          },
+          help)
+      ->type_name(unit)
+      ->allow_extra_args(false);
+}
+
 void add_output_flags(CLI::App& app, OutputFlags& flags);
 void add_machine_flags(CLI::App& app, MachineFlags& flags);
 // --memory's device forms go to `machine`.

@@ -7,14 +7,9 @@
 namespace tessera {
 
 StageSlack::StageSlack(const StageTimes& times, double ends, std::vector<StageLoad> layers)
-    : room_(times.room),
-      start_(times.rows + times.embed),
-      rows_(times.rows),
-      exit_load_(times.exit_load),
-      ends_(ends),
-      layers_(layers.size() + 1) {
+    : room_(times.room), start_(times.rows + times.embed), rows_(times.rows), ends_(ends), layers_(layers.size() + 1) {
   for (size_t k = 0; k < layers.size(); ++k) layers_[k].load = layers[k];
-  layers_.back().load.io = exit_load_;
+  layers_.back().load.io = times.exit_load;
   follow(0);
 }
 
@@ -34,8 +29,7 @@ void StageSlack::follow(size_t first) {
     layers_[k] = before = now;
   }
   lateness_ = before.end - ends_;
-  double start_by = ends_, loaded_by = kNever,
-         bytes_by = kNever;  // of the layer after
+  double start_by = ends_, loaded_by = kNever, bytes_by = kNever;  // of the layer after
   for (size_t k = depth + 1; k-- > 0;) {
     Layer& now = layers_[k];
     if (k < depth) start_by = std::min(start_by, bytes_by + now.bytes - now.load.bytes + room_) - now.load.compute;

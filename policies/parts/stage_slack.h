@@ -39,7 +39,7 @@ class StageSlack {
   };
   void follow(size_t first);
 
-  double room_, start_, rows_, exit_load_, ends_;
+  double room_, start_, rows_, ends_;
   double lateness_ = 0;
   std::vector<Layer> layers_;  // [depth + 1]: the exit head's load is the last
 };

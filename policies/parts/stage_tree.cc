@@ -7,8 +7,7 @@
 namespace tessera {
 
 StageTree::StageTree(StageClock& clock, int depth)
-    : depth_(depth),
-      leaves_(std::bit_ceil(static_cast<size_t>(depth))),
+    : leaves_(std::bit_ceil(static_cast<size_t>(depth))),
       spans_(2 * leaves_),
       rows_(clock.rows()),
       embed_(clock.embed()),

@@ -20,7 +20,6 @@ class StageTree {
  public:
   // Of `depth` layers that take nothing yet. Borrows the clock.
   StageTree(StageClock& clock, int depth);
-  int depth() const { return depth_; }
 
   void set(int layer, Duration io, Duration compute);
   // With the exit after the last layer.
@@ -36,7 +35,6 @@ class StageTree {
   static Span joined(const Span& a, const Span& b);
   Duration ends(const Span& all) const;
 
-  int depth_ = 0;
   size_t leaves_ = 1;        // a power of two
   std::vector<Span> spans_;  // [2 * leaves]: the root at 1, layer l at leaves + l
   Duration rows_, embed_, exit_load_, exit_;

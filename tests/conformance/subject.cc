@@ -116,8 +116,7 @@ void narrow_to(std::vector<std::string> backends) { wanted() = std::move(backend
 const std::vector<std::string>& built_in_backends() {
   static const std::vector<std::string> names = [] {
     register_backends();
-    std::vector<std::string> found;
-    for (const auto& entry : backends().entries()) found.push_back(entry.name);
+    std::vector<std::string> found = backends().names();
     for (const Plugin& plugin : load_plugins())
       if (!plugin.refused.empty()) refused_libraries().push_back(plugin.path + ": " + plugin.refused);
     return found;

@@ -89,53 +89,56 @@ std::vector<Bits> raised_plainly(const PlanningView& view, const Residency& resi
   return bits;
 }
 
-TEST(OneDevice, RaisesWhatThePlainClockAllows) {
-  int made = 0, refused = 0;
+// Calls `check` with each random world in which a device can be chosen.
+template <typename Check>
+void on_one_device(Check check) {
   for (uint64_t seed = 0; seed < 1500 && !::testing::Test::HasFailure(); ++seed) {
+    SCOPED_TRACE("world " + std::to_string(seed));
     Case with(seed);
     const PlanningView view = view_of(with.world, with.replay);
     const Result<Choices> choices = choices_of(view);
     if (!choices.ok()) continue;
     Trials trials(view, with.world.residency);
     OneDevice device(trials, *choices);
-    const int depth = choices->depths.back();
-    const std::vector<Bits> bits = device.lowest({depth, choices->widths.front()});
+    check(with, view, *choices, device);
+  }
+}
+
+TEST(OneDevice, RaisesWhatThePlainClockAllows) {
+  int made = 0, refused = 0;
+  on_one_device([&](Case& with, const PlanningView& view, const Choices& choices, OneDevice& device) {
+    const int depth = choices.depths.back();
+    const std::vector<Bits> bits = device.lowest({depth, choices.widths.front()});
     std::vector<Raise> raises;
     for (int i = 0; i < 30; ++i)
       raises.push_back({{static_cast<int16_t>(with.random.between(0, depth - 1)),
-                         static_cast<int16_t>(with.random.between(0, choices->widths.front() - 1))},
+                         static_cast<int16_t>(with.random.between(0, choices.widths.front() - 1))},
                         drawn(with.random, view.shape)});
     const size_t all = raises.size();
     std::vector<Raise> plainly = raises;
     EXPECT_EQ(device.raised(depth, bits, raises), raised_plainly(view, with.world.residency, depth, bits, plainly));
-    ASSERT_EQ(raises.size(), plainly.size()) << "world " << seed;
+    ASSERT_EQ(raises.size(), plainly.size());
     for (size_t i = 0; i < raises.size(); ++i) EXPECT_TRUE(raises[i].id == plainly[i].id && raises[i].to == plainly[i].to);
     made += static_cast<int>(raises.size());
     refused += static_cast<int>(all - raises.size());
-  }
+  });
   EXPECT_GT(made, 2000);
   EXPECT_GT(refused, 2000);
 }
 
 TEST(OneDevice, ListsTheSizesThatAreInTimeOneByOne) {
   int in_time = 0, late = 0;
-  for (uint64_t seed = 0; seed < 1500 && !::testing::Test::HasFailure(); ++seed) {
-    Case with(seed);
-    const PlanningView view = view_of(with.world, with.replay);
-    const Result<Choices> choices = choices_of(view);
-    if (!choices.ok()) continue;
-    Trials trials(view, with.world.residency);
-    OneDevice device(trials, *choices);
+  on_one_device([&](Case&, const PlanningView&, const Choices& choices, OneDevice& device) {
     std::vector<Size> want;
-    for (const int depth : choices->depths)
-      for (const int width : choices->widths)
+    for (const int depth : choices.depths)
+      for (const int width : choices.widths)
         if (device.in_time(depth, device.lowest({depth, width})))
           want.push_back({depth, width});
         else
           ++late;
-    EXPECT_EQ(device.sizes_in_time(), want) << "world " << seed;
+    EXPECT_EQ(device.sizes_in_time(), want);
     in_time += static_cast<int>(want.size());
-  }
+  });
   EXPECT_GT(in_time, 1000);
   EXPECT_GT(late, 1000);
 }

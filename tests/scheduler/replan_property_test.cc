@@ -1,6 +1,7 @@
 // Edits drawn requests at random, nonsense included: everything ends, nothing is lost, and memory holds.
 #include <bit>
 
+#include "framework/random.h"
 #include "placed_cases.h"
 #include "replan_cases.h"
 #include "scheduler/plan_check.h"
@@ -15,12 +16,7 @@ using Kind = Event::Kind;
 // Equal on every machine.
 struct Random {
   uint64_t state = 0;
-  int64_t below(int64_t n) {
-    uint64_t z = state += 0x9e3779b97f4a7c15u;
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return static_cast<int64_t>((z ^ (z >> 31)) % static_cast<uint64_t>(n));
-  }
+  int64_t below(int64_t n) { return static_cast<int64_t>(splitmix64(state) % static_cast<uint64_t>(n)); }
 };
 
 std::vector<ShardEdit> draw_edits(Random& random, const PlanEditor& editor) {

@@ -2,6 +2,7 @@
 #include <thread>
 
 #include "fault_rig.h"
+#include "framework/random.h"
 #include "replan_cases.h"
 
 namespace tessera {
@@ -112,8 +113,7 @@ TEST(Replan, EditsThatRaceWithStartsAreMadeWholeOrNotAtAll) {
   script_plain(4, 4, 4);
   uint64_t seed = 0;
   Script::now().on_event = [&](const Event&, PlanEditor& editor) {
-    uint64_t z = seed += 0x9e3779b97f4a7c15u;
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+    const uint64_t z = splitmix64(seed);
     const Bits bits[] = {kAbsent, 1, 2, 4, 6, kExact};
     const ShardId a{static_cast<int16_t>(z % 4), static_cast<int16_t>(z / 4 % 4)};
     const ShardId b{static_cast<int16_t>(z / 16 % 4), static_cast<int16_t>(z / 64 % 4)};
