@@ -7,6 +7,7 @@
 #include <sstream>
 #include <system_error>
 
+#include "configs/toml_text.h"
 #include "framework/registry.h"
 
 namespace tessera::configs {
@@ -170,6 +171,7 @@ Result<toml::table> parse_toml(const std::string& path) {
     return Error{ErrorCode::kData, path + ": " + why + "; give a TOML file (configs/ has examples)"};
   }
   text.resize(static_cast<size_t>(in.gcount()));
+  TESSERA_TRY(check_toml_text(path, text));
   toml::parse_result parsed = toml::parse(text, path);
   if (!parsed) {
     return Error{ErrorCode::kInvalid, at(path, parsed.error().source()) + std::string(parsed.error().description())};

@@ -18,6 +18,8 @@
 // Its parser asserts that no table header begins as "[[[" does (mended in tomlplusplus pull request 301, after
 // Debian's 3.3); without the assertion that is an error like others.
 #define TOML_ASSERT(condition) static_assert(true)
+// Lists and tables in one another, all on the stack when they are read and when they go; descriptions here nest 3.
+#define TOML_MAX_NESTED_VALUES 32
 #include <toml++/toml.h>
 
 namespace tessera::configs {

@@ -33,13 +33,18 @@ void write_tokenizer(const std::string& seeds, const std::string& golden) {
 // What overflows a stack that copies or prints JSON level by level.
 std::string deep(const std::string& before) { return before + std::string(8000, '[') + std::string(8000, ']') + "}"; }
 
-// What is described in files of our own, as a stranger's files would be.
+// What is described in files of our own, as a stranger's files would be; and what the parser of TOML must not be given.
 void write_descriptions(const std::string& seeds, const std::string& configs) {
-  for (const auto& [target, folder] :
-       {std::pair("platform", "platforms"), std::pair("workload", "workloads"), std::pair("experiment", "experiments")})
-    for (const auto& entry : fs::directory_iterator(configs + "/" + folder))
+  std::string nested = "a";
+  for (int part = 1; part < 8000; ++part) nested += ".a";
+  for (const std::string target : {"platform", "workload", "experiment"}) {
+    for (const auto& entry : fs::directory_iterator(configs + "/" + target + "s"))
       if (entry.path().extension() == ".toml")
         spill(seeds + "/" + target + "/" + entry.path().stem().string(), slurp(entry.path().string()));
+    spill(seeds + "/" + target + "/letters",
+          "\xEF\xBB\xBFname = \"\xC3\xA9\"  # \xC3\xA9\n\xC2\xA7 = '\xC3\xA9' \xE1\xA0\x80\n");
+    spill(seeds + "/" + target + "/nested", "[" + nested + "]\n");
+  }
   spill(seeds + "/workload/recorded",
         "name = \"r\"\n[[app]]\nname = \"a\"\n[app.arrivals]\nkind = \"recorded\"\n"
         "file = \"my.times\"\n----\n0 s\n1.5 s  # a comment\n2 min\n");
