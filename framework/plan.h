@@ -39,6 +39,7 @@ bool serves(const Platform& platform, DeviceId device, const ResidentShard& held
 struct LayerPart {
   DeviceId device = 0;
   SliceMask slices = 0;
+  bool operator==(const LayerPart&) const = default;
 };
 
 struct PlannedLoad {

@@ -70,12 +70,10 @@ bool ElasticSearch::worth_trying(int depth) const {
 bool ElasticSearch::keeps_time(int depth, const std::vector<Bits>& bits) {
   if (exact_)
     return in_time(clock_, stages_of(clock_, depth, view_.shape.slices, bits), view_.budgets.latency, ideas_.slack);
+  if (!by_replay_) return placement_.in_time(depth, bits, view_.budgets.latency);
   std::vector<PlacedPlan> candidates = placement_.candidates(depth, bits);
-  if (by_replay_)
-    return std::any_of(candidates.begin(), candidates.end(), [&](PlacedPlan& placed) {
-      return placed.ideal <= view_.budgets.latency && trials_.fits(placed.plan);
-    });
-  return !candidates.empty() && candidates.front().ideal <= view_.budgets.latency;
+  return std::any_of(candidates.begin(), candidates.end(),
+                     [&](PlacedPlan& placed) { return placed.ideal <= view_.budgets.latency && trials_.fits(placed.plan); });
 }
 
 bool ElasticSearch::judge(int depth, const std::vector<Bits>& bits) {

@@ -101,14 +101,22 @@ Duration LaneClock::read(Value& value, SpaceId space) {
   for (const auto& [where, since] : value.at)
     if (where == space) return since;
   const auto [first, since] = value.at.front();
-  if (space == kHostSpace) return move(value, first, true, since);
-  return move(value, space, false, read(value, kHostSpace));
+  const Duration end = space == kHostSpace ? move(value.payload, first, true, since)
+                                           : move(value.payload, space, false, read(value, kHostSpace));
+  value.at.emplace_back(space, end);
+  return end;
 }
 
-Duration LaneClock::move(Value& value, DeviceId device, bool to_host, Duration ready) {
-  const Duration end = occupy(device, ready, costs_->move(device, value.payload, to_host));
-  value.at.emplace_back(to_host ? kHostSpace : device, end);
-  return end;
+Duration LaneClock::move(Payload payload, DeviceId device, bool to_host, Duration ready) {
+  return occupy(device, ready, costs_->move(device, payload, to_host));
+}
+
+// What is read once.
+Duration LaneClock::send(Payload payload, SpaceId from, Duration since, SpaceId to) {
+  if (from == to) return since;
+  if (from != kHostSpace) since = move(payload, from, true, since);
+  if (to != kHostSpace) since = move(payload, to, false, since);
+  return since;
 }
 
 Duration LaneClock::input_at(DeviceId device) const {
@@ -173,24 +181,22 @@ Duration LaneClock::run(int layer, const std::vector<LayerPart>& parts) {
     hidden_.at.assign(1, {platform().space(device), end});
     return end;
   }
-  Value attended{Payload::kAttended, {}};
-  run_half(Op::kAttentionPart, layer, parts, hidden_, attended);
-  return run_half(Op::kFfnPart, layer, parts, attended, hidden_);
+  run_half(Op::kAttentionPart, layer, parts, hidden_, attended_);
+  return run_half(Op::kFfnPart, layer, parts, attended_, hidden_);
 }
 
 // A part on each device, and the combine at home.
 Duration LaneClock::run_half(Op op, int layer, const std::vector<LayerPart>& parts, Value& input, Value& output) {
-  std::vector<Value> partials;
+  ends_.clear();
   for (size_t k = 0; k < parts.size(); ++k) {
-    const SpaceId space = platform().space(parts[k].device);
-    Duration ready = read(input, space);
+    Duration ready = read(input, platform().space(parts[k].device));
     if (op == Op::kAttentionPart) ready = std::max(ready, weights_[k]);
-    const Duration end = occupy(parts[k].device, ready, part_time(op, layer, parts[k]));
-    partials.push_back({Payload::kPartial, {{space, end}}});
+    ends_.push_back(occupy(parts[k].device, ready, part_time(op, layer, parts[k])));
   }
   const SpaceId at_home = platform().space(home_);
   Duration ready = read(input, at_home);
-  for (Value& partial : partials) ready = std::max(ready, read(partial, at_home));
+  for (size_t k = 0; k < parts.size(); ++k)
+    ready = std::max(ready, send(Payload::kPartial, platform().space(parts[k].device), ends_[k], at_home));
   const Duration end = occupy(home_, ready, costs_->combine(home_, op));
   output.at.assign(1, {at_home, end});
   return end;
@@ -204,8 +210,8 @@ Duration LaneClock::bring_exit(int depth) {
 Duration LaneClock::finish(int depth, bool exit_resident) {
   Duration ready = read(hidden_, platform().space(home_));
   if (!exit_resident) ready = std::max(ready, bring_exit(depth));
-  Value logits{Payload::kLogits, {{platform().space(home_), occupy(home_, ready, costs_->exit(home_))}}};
-  return read(logits, kHostSpace);
+  const Duration end = occupy(home_, ready, costs_->exit(home_));
+  return send(Payload::kLogits, platform().space(home_), end, kHostSpace);
 }
 
 }  // namespace tessera

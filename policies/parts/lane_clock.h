@@ -59,7 +59,8 @@ class LaneClock {
   Duration occupy(DeviceId device, Duration ready, Duration takes);
   Duration bring(DeviceId device, MemoryId memory, Duration ready, Duration takes, int64_t bytes);
   Duration read(Value& value, SpaceId space);
-  Duration move(Value& value, DeviceId device, bool to_host, Duration ready);
+  Duration move(Payload payload, DeviceId device, bool to_host, Duration ready);
+  Duration send(Payload payload, SpaceId from, Duration since, SpaceId to);
   Duration bring_exit(int depth);
   void bring_weights(int layer, const std::vector<LayerPart>& parts);
   Duration run_half(Op op, int layer, const std::vector<LayerPart>& parts, Value& input, Value& output);
@@ -70,8 +71,9 @@ class LaneClock {
   std::vector<Duration> lanes_;    // by device: end of its last task
   std::vector<Duration> granted_;  // by memory: the last reservation, before which none is granted that comes after it
   std::vector<Duration> weights_;  // by part of the layer at hand: when its weights are there
+  std::vector<Duration> ends_;     // by part: when its half of the layer at hand is computed
   DeviceId home_ = 0;
-  Value hidden_{Payload::kHidden, {}};
+  Value hidden_{Payload::kHidden, {}}, attended_{Payload::kAttended, {}};
 };
 
 }  // namespace tessera

@@ -31,25 +31,63 @@ bool Placement::exit_resident(int depth) const {
   return std::find(residency_.exits.begin(), residency_.exits.end(), depth) != residency_.exits.end();
 }
 
+Placement::Request Placement::request_of(int depth, const std::vector<Bits>& bits) {
+  Request out;
+  out.depth = depth;
+  out.works = layer_works(view_, residency_, depth, bits);
+  out.roles = roles_of(view_, widest(out.works), bits_in(bits));
+  if (!several()) return out;
+  bool differ = false;
+  for (const int layers_in_room : {1, 2}) {
+    std::vector<LayerOptions> options;
+    for (int l = 0; l < depth; ++l) {
+      options.push_back(options_of(out.roles, l, out.works[l], layers_in_room));
+      if (layers_in_room == 1) continue;
+      const LayerOptions& loose = out.options.front()[l];
+      differ = differ || loose.most != options.back().most || loose.fixed != options.back().fixed;
+    }
+    if (layers_in_room == 1 || differ) out.options.push_back(std::move(options));
+  }
+  return out;
+}
+
+std::vector<Placement::Spread> Placement::ways_to_spread(const Request& request) const {
+  std::vector<Spread> out;
+  for (size_t h = 0; h < std::min(request.roles.homes.size(), kMostHomes); ++h)
+    for (size_t room = 1; room <= request.options.size(); ++room) out.push_back({request.roles.homes[h], room});
+  return out;
+}
+
 std::vector<PlacedPlan> Placement::candidates(int depth, const std::vector<Bits>& bits) {
-  const std::vector<LayerWork> works = layer_works(view_, residency_, depth, bits);
-  const DeviceRoles roles = roles_of(view_, widest(works), bits_in(bits));
+  const Request request = request_of(depth, bits);
   std::vector<PlacedPlan> out;
-  for (const DeviceId device : roles.layers) out.push_back(alone(device, depth, bits, works));
-  const size_t homes = view_.compute_devices.size() > 1 ? std::min(roles.homes.size(), kMostHomes) : 0;
-  for (size_t h = 0; h < homes; ++h) {
-    auto loose = spread({roles.homes[h], 1}, depth, bits, roles, works);
-    auto tight = spread({roles.homes[h], 2}, depth, bits, roles, works);
-    const auto same = [](const LayerPart& a, const LayerPart& b) { return a.device == b.device && a.slices == b.slices; };
-    const bool differ =
-        loose && tight &&
-        !std::equal(loose->plan.placement.begin(), loose->plan.placement.end(), tight->plan.placement.begin(),
-                    [&](const auto& a, const auto& b) { return std::equal(a.begin(), a.end(), b.begin(), b.end(), same); });
-    if (loose) out.push_back(std::move(*loose));
-    if (differ) out.push_back(std::move(*tight));
+  for (const DeviceId device : request.roles.layers)
+    out.push_back({assemble(view_, residency_, device, depth, bits), alone(device, request), false});
+  Layers placement, loose;
+  for (const Spread& how : ways_to_spread(request)) {
+    const std::optional<Duration> ideal = spread(how, request, kForever, placement);
+    if (!ideal || (how.layers_in_room > 1 && placement == loose)) continue;
+    loose = placement;
+    out.push_back({spread_plan(how.home, request, bits, std::move(placement)), *ideal, true});
   }
   std::stable_sort(out.begin(), out.end(), [](const PlacedPlan& a, const PlacedPlan& b) { return a.ideal < b.ideal; });
   return out;
+}
+
+// What was in time the last time probably is again.
+bool Placement::in_time(int depth, const std::vector<Bits>& bits, Duration latency) {
+  const Request request = request_of(depth, bits);
+  std::vector<Spread> ways = ways_to_spread(request);
+  std::stable_partition(ways.begin(), ways.end(), [&](const Spread& how) { return how == in_time_last_; });
+  Layers placement;
+  for (const Spread& how : ways) {
+    const std::optional<Duration> ideal = spread(how, request, latency, placement);
+    if (!ideal || *ideal > latency) continue;
+    in_time_last_ = how;
+    return true;
+  }
+  return std::any_of(request.roles.layers.begin(), request.roles.layers.end(),
+                     [&](DeviceId device) { return alone(device, request) <= latency; });
 }
 
 std::vector<Plan> Placement::floors(int depth, const std::vector<Bits>& bits) {
@@ -62,77 +100,74 @@ std::vector<Plan> Placement::floors(int depth, const std::vector<Bits>& bits) {
   return out;
 }
 
-PlacedPlan Placement::alone(DeviceId device, int depth, const std::vector<Bits>& bits, const std::vector<LayerWork>& works) {
-  PlacedPlan out{assemble(view_, residency_, device, depth, bits), {}, false};
-  LaneClock clock(costs_, works);
-  clock.start(out.plan.home.value_or(device));
-  for (int l = 0; l < depth; ++l) clock.run(l, out.plan.placement[l]);
-  out.ideal = clock.finish(depth, exit_resident(depth));
-  return out;
+Duration Placement::alone(DeviceId device, const Request& request) {
+  LaneClock clock(costs_, request.works);
+  clock.start(home_for(view_, device).value_or(device));
+  for (int l = 0; l < request.depth; ++l) clock.run(l, {{device, request.works[l].slices}});
+  return clock.finish(request.depth, exit_resident(request.depth));
 }
 
-std::optional<PlacedPlan> Placement::spread(const Spread& how, int depth, const std::vector<Bits>& bits,
-                                            const DeviceRoles& roles, const std::vector<LayerWork>& works) {
-  PlacedPlan out;
-  out.spread = true;
-  out.plan.depth = depth;
-  out.plan.slices = view_.shape.slices;
-  out.plan.bits = bits;
-  out.plan.quantile = view_.quantile;
-  out.plan.home = how.home;
-  LaneClock clock(costs_, works);
+std::optional<Duration> Placement::spread(const Spread& how, const Request& request, Duration latest, Layers& placement) {
+  LaneClock clock(costs_, request.works), after = clock, best = clock;
   clock.start(how.home);
-  for (int l = 0; l < depth; ++l) {
-    const std::vector<LayerPart>* before = l == 0 ? nullptr : &out.plan.placement.back();
-    std::optional<LaneClock> best;
-    Duration earliest = kForever;
-    std::vector<LayerPart> chosen;
-    for (std::vector<LayerPart>& parts : options(clock, l, works[l], roles, how, before)) {
-      LaneClock after = clock;
+  placement.clear();
+  for (int l = 0; l < request.depth; ++l) {
+    const LayerWork& work = request.works[l];
+    const LayerOptions& options = request.options[how.layers_in_room - 1][l];
+    const std::vector<LayerPart>* chosen = nullptr;
+    Duration earliest;
+    const auto attempt = [&](const std::vector<LayerPart>& parts) {
+      after = clock;
       const Duration end = after.run(l, parts);
-      if (best && end >= earliest) continue;
+      if (chosen != nullptr && end >= earliest) return;
       earliest = end;
-      chosen = std::move(parts);
-      best = std::move(after);
+      chosen = &parts;
+      std::swap(best, after);
+    };
+    for (const std::vector<LayerPart>& parts : options.fixed) attempt(parts);
+    std::vector<LayerPart> filled;
+    if (split_ == Split::kGreedy) {
+      const SliceSplit::Counts counts = counts_.fill(request.roles.parts, options.most, clock, l, work);
+      if (!counts.empty()) filled = assign(request.roles.parts, counts, work);
+      if (filled.size() > 1) attempt(filled);
     }
-    if (!best) return std::nullopt;
-    out.plan.placement.push_back(std::move(chosen));
-    clock = std::move(*best);
+    const bool again = l > 0 && fits_again(placement.back(), request.roles, options.most, work);
+    if (again && (options.fixed.empty() || placement.back() != options.fixed.back())) attempt(placement.back());
+    if (chosen == nullptr || earliest > latest) return std::nullopt;
+    placement.push_back(std::vector<LayerPart>(*chosen));
+    std::swap(clock, best);
   }
-  list_spread_loads(out.plan, works);
-  out.ideal = clock.finish(depth, exit_resident(depth));
+  return clock.finish(request.depth, exit_resident(request.depth));
+}
+
+Placement::LayerOptions Placement::options_of(const DeviceRoles& roles, int layer, const LayerWork& work,
+                                              int layers_in_room) {
+  LayerOptions out;
+  const int slices = slice_count(work.slices);
+  const SliceSplit::Counts whole = counts_.limits(roles.layers, layer, work, layers_in_room);
+  for (size_t i = 0; i < roles.layers.size(); ++i)
+    if (whole[i] >= slices) out.fixed.push_back({{roles.layers[i], work.slices}});
+  out.most = counts_.limits(roles.parts, layer, work, layers_in_room);
+  if (split_ != Split::kBalanced) return out;
+  const SliceSplit::Counts counts = counts_.balance(roles.parts, out.most, slices, common_bits(work));
+  if (counts.empty()) return out;
+  std::vector<LayerPart> parts = assign(roles.parts, counts, work);
+  rank(parts, layer, work);
+  if (parts.size() > 1) out.fixed.push_back(std::move(parts));
   return out;
 }
 
-// What a layer may be placed on: each device alone, the split, and the layer before's placement.
-std::vector<std::vector<LayerPart>> Placement::options(const LaneClock& clock, int layer, const LayerWork& work,
-                                                       const DeviceRoles& roles, const Spread& how,
-                                                       const std::vector<LayerPart>* before) {
-  std::vector<std::vector<LayerPart>> out;
-  const int slices = slice_count(work.slices);
-  const SliceSplit::Counts whole = counts_.limits(roles.layers, layer, work, how.layers_in_room);
-  for (size_t i = 0; i < roles.layers.size(); ++i)
-    if (whole[i] >= slices) out.push_back({{roles.layers[i], work.slices}});
-  const SliceSplit::Counts most = counts_.limits(roles.parts, layer, work, how.layers_in_room);
-  const Bits bits = common_bits(work);
-  const SliceSplit::Counts counts = split_ == Split::kBalanced ? counts_.balance(roles.parts, most, slices, bits)
-                                                               : counts_.fill(roles.parts, most, clock, layer, work);
-  if (!counts.empty()) {
-    std::vector<LayerPart> parts = assign(roles.parts, counts, work);
-    if (split_ == Split::kBalanced) rank(parts, layer, work);
-    if (parts.size() > 1) out.push_back(std::move(parts));
+// Whether this layer may be split as the one before.
+bool Placement::fits_again(const std::vector<LayerPart>& before, const DeviceRoles& roles, const SliceSplit::Counts& most,
+                           const LayerWork& work) const {
+  if (before.size() < 2) return false;
+  SliceMask covered = 0;
+  for (const LayerPart& part : before) {
+    covered |= part.slices;
+    const auto at = std::find(roles.parts.begin(), roles.parts.end(), part.device) - roles.parts.begin();
+    if (slice_count(part.slices) > most[static_cast<size_t>(at)]) return false;
   }
-  if (before != nullptr && before->size() > 1) {
-    SliceMask covered = 0;
-    bool fits = true;
-    for (const LayerPart& part : *before) {
-      covered |= part.slices;
-      const auto at = std::find(roles.parts.begin(), roles.parts.end(), part.device) - roles.parts.begin();
-      fits = fits && slice_count(part.slices) <= most[static_cast<size_t>(at)];
-    }
-    if (covered == work.slices && fits) out.push_back(*before);
-  }
-  return out;
+  return covered == work.slices;
 }
 
 // Slices go where they are held; the others in order.
@@ -161,20 +196,31 @@ std::vector<LayerPart> Placement::assign(const std::vector<DeviceId>& devices, S
 // By upward rank, the longest way to the layer's end first: in this order parts get their weights.
 void Placement::rank(std::vector<LayerPart>& parts, int layer, const LayerWork& work) {
   const Bits bits = common_bits(work);
-  const auto way = [&](const LayerPart& part) {
+  const int64_t each = largest_slice(view_.shape, layer, work);
+  std::vector<std::pair<Duration, LayerPart>> ways;
+  for (const LayerPart& part : parts) {
     const int count = slice_count(part.slices);
     const SliceSplit::Halves& of = counts_.halves(part.device, bits);
-    Duration takes = of.attention[count] + of.ffn[count];
-    return takes + counts_.take_over(part.device, count, count * largest_slice(view_.shape, layer, work));
-  };
-  std::stable_sort(parts.begin(), parts.end(), [&](const LayerPart& a, const LayerPart& b) { return way(a) > way(b); });
+    ways.emplace_back(of.attention[count] + of.ffn[count] + counts_.take_over(part.device, count, count * each), part);
+  }
+  std::stable_sort(ways.begin(), ways.end(), [](const auto& a, const auto& b) { return a.first > b.first; });
+  std::transform(ways.begin(), ways.end(), parts.begin(), [](const auto& way) { return way.second; });
 }
 
-void Placement::list_spread_loads(Plan& plan, const std::vector<LayerWork>& works) {
-  plan.loads = {{Op::kLoadRows, -1, kAbsent, 0}};
-  for (int l = 0; l < plan.depth; ++l)
-    for (const PlannedLoad& load : loads_of(view_.platform, works[l], l, plan.placement[l])) plan.loads.push_back(load);
-  if (!exit_resident(plan.depth)) plan.loads.push_back({Op::kLoadExit, static_cast<int16_t>(plan.depth - 1), kAbsent, 0});
+Plan Placement::spread_plan(DeviceId home, const Request& request, const std::vector<Bits>& bits, Layers placement) const {
+  Plan out;
+  out.depth = request.depth;
+  out.slices = view_.shape.slices;
+  out.bits = bits;
+  out.quantile = view_.quantile;
+  out.home = home;
+  out.placement = std::move(placement);
+  out.loads = {{Op::kLoadRows, -1, kAbsent, 0}};
+  for (int l = 0; l < out.depth; ++l)
+    for (const PlannedLoad& load : loads_of(view_.platform, request.works[l], l, out.placement[l]))
+      out.loads.push_back(load);
+  if (!exit_resident(out.depth)) out.loads.push_back({Op::kLoadExit, static_cast<int16_t>(out.depth - 1), kAbsent, 0});
+  return out;
 }
 
 Duration Placement::layer_time(int width, Bits bits) {

@@ -37,26 +37,46 @@ class Placement {
   // them, for each home, and where a device's own memory holds little also with room for the next layer's weights. Legal by
   // what the devices support; empty where none of them does. Nothing is kept.
   std::vector<PlacedPlan> candidates(int depth, const std::vector<Bits>& bits);
+  // Whether any of them is ideally in time: without making plans, and only as far as it takes to know.
+  bool in_time(int depth, const std::vector<Bits>& bits, Duration latency);
   // Of those, the ones on one device and the fastest that is spread.
   std::vector<Plan> floors(int depth, const std::vector<Bits>& bits);
   // Of a layer of `width` slices at `bits` between two others like it: the least over devices and the balanced split.
   Duration layer_time(int width, Bits bits);
 
  private:
+  using Layers = std::vector<std::vector<LayerPart>>;
+  // How a layer may be placed, whatever its lanes do before.
+  struct LayerOptions {
+    Layers fixed;             // whole on each device that has room; and the split, where it is balanced
+    SliceSplit::Counts most;  // slices that each of the roles' parts has room for
+  };
+  // One depth and its bits, before they are placed.
+  struct Request {
+    int depth = 0;
+    std::vector<LayerWork> works;
+    DeviceRoles roles;
+    // Of each layer, where devices' own memories are to hold one layer's weights at once; and two, where that differs.
+    std::vector<std::vector<LayerOptions>> options;
+  };
   struct Spread {
     DeviceId home = 0;
-    int layers_in_room = 1;  // how many layers' weights a device's own memory is to hold at once
+    size_t layers_in_room = 1;  // an index of Request::options, from 1
+    bool operator==(const Spread&) const = default;
   };
 
-  PlacedPlan alone(DeviceId device, int depth, const std::vector<Bits>& bits, const std::vector<LayerWork>& works);
-  std::optional<PlacedPlan> spread(const Spread& how, int depth, const std::vector<Bits>& bits, const DeviceRoles& roles,
-                                   const std::vector<LayerWork>& works);
-  std::vector<std::vector<LayerPart>> options(const LaneClock& clock, int layer, const LayerWork& work,
-                                              const DeviceRoles& roles, const Spread& how,
-                                              const std::vector<LayerPart>* before);
+  Request request_of(int depth, const std::vector<Bits>& bits);
+  std::vector<Spread> ways_to_spread(const Request& request) const;
+  // When its logits are there.
+  Duration alone(DeviceId device, const Request& request);
+  // The same; nothing where no device has room, or as soon as a layer ends after `latest`.
+  std::optional<Duration> spread(const Spread& how, const Request& request, Duration latest, Layers& placement);
+  LayerOptions options_of(const DeviceRoles& roles, int layer, const LayerWork& work, int layers_in_room);
+  bool fits_again(const std::vector<LayerPart>& before, const DeviceRoles& roles, const SliceSplit::Counts& most,
+                  const LayerWork& work) const;
   std::vector<LayerPart> assign(const std::vector<DeviceId>& devices, SliceSplit::Counts counts, const LayerWork& work);
   void rank(std::vector<LayerPart>& parts, int layer, const LayerWork& work);
-  void list_spread_loads(Plan& plan, const std::vector<LayerWork>& works);
+  Plan spread_plan(DeviceId home, const Request& request, const std::vector<Bits>& bits, Layers placement) const;
   bool exit_resident(int depth) const;
 
   const PlanningView& view_;
@@ -65,6 +85,7 @@ class Placement {
   TaskCosts costs_;
   SliceSplit counts_;
   std::map<std::pair<int, Bits>, Duration> layer_times_;
+  Spread in_time_last_;
 };
 
 // The candidate with the least latency of those whose replay keeps the budgets, its prediction filled in. Replays only those

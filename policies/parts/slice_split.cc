@@ -119,10 +119,11 @@ SliceSplit::Counts SliceSplit::balance(const std::vector<DeviceId>& devices, con
   const auto [known, fresh] = balanced_.try_emplace({devices, most, slices, bits});
   Counts& best = known->second;
   if (!fresh) return best;
+  std::vector<const Halves*> of;
   std::vector<Duration> times;
   for (const DeviceId device : devices) {
-    const std::vector<Duration>& attention = halves(device, bits).attention;
-    times.insert(times.end(), attention.begin(), attention.end());
+    of.push_back(&halves(device, bits));
+    times.insert(times.end(), of.back()->attention.begin(), of.back()->attention.end());
   }
   std::sort(times.begin(), times.end());
   times.erase(std::unique(times.begin(), times.end()), times.end());
@@ -130,11 +131,9 @@ SliceSplit::Counts SliceSplit::balance(const std::vector<DeviceId>& devices, con
   for (const Duration time : times) {
     if (!best.empty() && time >= least) break;
     Counts allowed = most;
-    for (size_t i = 0; i < devices.size(); ++i) {
-      const std::vector<Duration>& attention = halves(devices[i], bits).attention;
-      while (allowed[i] > 0 && attention[allowed[i]] > time) --allowed[i];
-    }
-    const Counts counts = one_by_one(allowed, slices, [&](size_t i, int k) { return halves(devices[i], bits).ffn[k]; });
+    for (size_t i = 0; i < devices.size(); ++i)
+      while (allowed[i] > 0 && of[i]->attention[allowed[i]] > time) --allowed[i];
+    const Counts counts = one_by_one(allowed, slices, [&](size_t i, int k) { return of[i]->ffn[k]; });
     if (counts.empty()) continue;
     const Duration then = slowest(devices, counts, bits);
     if (!best.empty() && then >= least) continue;
