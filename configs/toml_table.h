@@ -6,21 +6,9 @@
 #include <string_view>
 #include <vector>
 
+#include "configs/toml.h"
 #include "configs/units.h"
 #include "framework/result.h"
-
-// Parsed here, without exceptions: Debian's shared library throws, and would be loaded at every start of the program.
-#undef TOML_HEADER_ONLY
-#undef TOML_SHARED_LIB
-#define TOML_HEADER_ONLY 1
-#define TOML_EXCEPTIONS 0
-#define TOML_ENABLE_UNRELEASED_FEATURES 0
-// Its parser asserts that no table header begins as "[[[" does (mended in tomlplusplus pull request 301, after
-// Debian's 3.3); without the assertion that is an error like others.
-#define TOML_ASSERT(condition) static_assert(true)
-// Lists and tables in one another, all on the stack when they are read and when they go; descriptions here nest 3.
-#define TOML_MAX_NESTED_VALUES 32
-#include <toml++/toml.h>
 
 namespace tessera::configs {
 
