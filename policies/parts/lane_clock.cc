@@ -44,7 +44,11 @@ std::vector<LayerWork> layer_works(const PlanningView& view, const Residency& re
       if (b == kAbsent) continue;
       work.slices |= SliceMask{1} << j;
       work.at[bits_level(b)] |= SliceMask{1} << j;
+      const ShardId id{static_cast<int16_t>(l), static_cast<int16_t>(j)};
+      work.largest = std::max(work.largest, view.shape.bytes_of(id, b).n);
     }
+    for (int level = kBitsLevels - 1; level >= 1; --level)
+      if (slice_count(work.at[level]) > slice_count(work.at[bits_level(work.common)])) work.common = level_bits(level);
   }
   for (const ResidentShard& held : residency.shards) {
     const ShardId id = held.id;

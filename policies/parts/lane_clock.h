@@ -20,6 +20,8 @@ struct LayerWork {
   std::array<SliceMask, kBitsLevels> at{};  // slices by bits level
   SliceMask decoded = 0;                    // held decoded, at these bits
   std::vector<int> held_in;                 // [M]: the space where a slice is held at these bits, or kNowhere
+  Bits common = kExact;                     // that most slices have: stands for all where slices are counted
+  int64_t largest = 1;                      // bytes of a slice, at least 1
   // Of `part`: slices held where or from where its device can take them.
   SliceMask usable(const Platform& platform, const LayerPart& part) const;
   BitsHistogram bits_of(SliceMask of) const;

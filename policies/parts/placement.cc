@@ -41,7 +41,7 @@ Placement::Request Placement::request_of(int depth, const std::vector<Bits>& bit
   for (const int layers_in_room : {1, 2}) {
     std::vector<LayerOptions> options;
     for (int l = 0; l < depth; ++l) {
-      options.push_back(options_of(out.roles, l, out.works[l], layers_in_room));
+      options.push_back(options_of(out.roles, out.works[l], layers_in_room));
       if (layers_in_room == 1) continue;
       const LayerOptions& loose = out.options.front()[l];
       differ = differ || loose.most != options.back().most || loose.fixed != options.back().fixed;
@@ -127,7 +127,7 @@ std::optional<Duration> Placement::spread(const Spread& how, const Request& requ
     for (const std::vector<LayerPart>& parts : options.fixed) attempt(parts);
     std::vector<LayerPart> filled;
     if (split_ == Split::kGreedy) {
-      const SliceSplit::Counts counts = counts_.fill(request.roles.parts, options.most, clock, l, work);
+      const SliceSplit::Counts counts = counts_.fill(request.roles.parts, options.most, clock, work);
       if (!counts.empty()) filled = assign(request.roles.parts, counts, work);
       if (filled.size() > 1) attempt(filled);
     }
@@ -140,19 +140,18 @@ std::optional<Duration> Placement::spread(const Spread& how, const Request& requ
   return clock.finish(request.depth, exit_resident(request.depth));
 }
 
-Placement::LayerOptions Placement::options_of(const DeviceRoles& roles, int layer, const LayerWork& work,
-                                              int layers_in_room) {
+Placement::LayerOptions Placement::options_of(const DeviceRoles& roles, const LayerWork& work, int layers_in_room) {
   LayerOptions out;
   const int slices = slice_count(work.slices);
-  const SliceSplit::Counts whole = counts_.limits(roles.layers, layer, work, layers_in_room);
+  const SliceSplit::Counts whole = counts_.limits(roles.layers, work, layers_in_room);
   for (size_t i = 0; i < roles.layers.size(); ++i)
     if (whole[i] >= slices) out.fixed.push_back({{roles.layers[i], work.slices}});
-  out.most = counts_.limits(roles.parts, layer, work, layers_in_room);
+  out.most = counts_.limits(roles.parts, work, layers_in_room);
   if (split_ != Split::kBalanced) return out;
-  const SliceSplit::Counts counts = counts_.balance(roles.parts, out.most, slices, common_bits(work));
+  const SliceSplit::Counts counts = counts_.balance(roles.parts, out.most, slices, work.common);
   if (counts.empty()) return out;
   std::vector<LayerPart> parts = assign(roles.parts, counts, work);
-  rank(parts, layer, work);
+  rank(parts, work);
   if (parts.size() > 1) out.fixed.push_back(std::move(parts));
   return out;
 }
@@ -194,14 +193,13 @@ std::vector<LayerPart> Placement::assign(const std::vector<DeviceId>& devices, S
 }
 
 // By upward rank, the longest way to the layer's end first: in this order parts get their weights.
-void Placement::rank(std::vector<LayerPart>& parts, int layer, const LayerWork& work) {
-  const Bits bits = common_bits(work);
-  const int64_t each = largest_slice(view_.shape, layer, work);
+void Placement::rank(std::vector<LayerPart>& parts, const LayerWork& work) {
   std::vector<std::pair<Duration, LayerPart>> ways;
   for (const LayerPart& part : parts) {
     const int count = slice_count(part.slices);
-    const SliceSplit::Halves& of = counts_.halves(part.device, bits);
-    ways.emplace_back(of.attention[count] + of.ffn[count] + counts_.take_over(part.device, count, count * each), part);
+    const SliceSplit::Halves& of = counts_.halves(part.device, work.common);
+    ways.emplace_back(of.attention[count] + of.ffn[count] + counts_.take_over(part.device, count, count * work.largest),
+                      part);
   }
   std::stable_sort(ways.begin(), ways.end(), [](const auto& a, const auto& b) { return a.first > b.first; });
   std::transform(ways.begin(), ways.end(), parts.begin(), [](const auto& way) { return way.second; });

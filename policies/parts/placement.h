@@ -71,11 +71,11 @@ class Placement {
   Duration alone(DeviceId device, const Request& request);
   // The same; nothing where no device has room, or as soon as a layer ends after `latest`.
   std::optional<Duration> spread(const Spread& how, const Request& request, Duration latest, Layers& placement);
-  LayerOptions options_of(const DeviceRoles& roles, int layer, const LayerWork& work, int layers_in_room);
+  LayerOptions options_of(const DeviceRoles& roles, const LayerWork& work, int layers_in_room);
   bool fits_again(const std::vector<LayerPart>& before, const DeviceRoles& roles, const SliceSplit::Counts& most,
                   const LayerWork& work) const;
   std::vector<LayerPart> assign(const std::vector<DeviceId>& devices, SliceSplit::Counts counts, const LayerWork& work);
-  void rank(std::vector<LayerPart>& parts, int layer, const LayerWork& work);
+  void rank(std::vector<LayerPart>& parts, const LayerWork& work);
   Plan spread_plan(DeviceId home, const Request& request, const std::vector<Bits>& bits, Layers placement) const;
   bool exit_resident(int depth) const;
 

@@ -2,7 +2,6 @@
 #include "policies/parts/slice_split.h"
 
 #include <algorithm>
-#include <bit>
 #include <optional>
 
 namespace tessera {
@@ -12,30 +11,11 @@ constexpr int64_t kPage = 4096;
 
 }  // namespace
 
-Bits common_bits(const LayerWork& work) {
-  int most = bits_level(kExact);
-  for (int level = kBitsLevels - 1; level >= 1; --level)
-    if (slice_count(work.at[level]) > slice_count(work.at[most])) most = level;
-  return level_bits(most);
-}
-
-int64_t largest_slice(const ModelShape& shape, int layer, const LayerWork& work) {
-  int64_t most = 1;
-  for (int level = 1; level < kBitsLevels; ++level)
-    for (SliceMask rest = work.at[level]; rest != 0; rest &= rest - 1) {
-      const ShardId id{static_cast<int16_t>(layer), static_cast<int16_t>(std::countr_zero(rest))};
-      most = std::max(most, shape.bytes_of(id, level_bits(level)).n);
-    }
-  return most;
-}
-
-SliceSplit::Counts SliceSplit::limits(const std::vector<DeviceId>& devices, int layer, const LayerWork& work,
-                                      int layers_in_room) {
+SliceSplit::Counts SliceSplit::limits(const std::vector<DeviceId>& devices, const LayerWork& work, int layers_in_room) {
   const int slices = slice_count(work.slices);
-  const int64_t each = largest_slice(view_.shape, layer, work);
   Counts out;
   for (const DeviceId device : devices) {
-    const int64_t held = std::clamp<int64_t>(room(device).n / layers_in_room / each, 0, slices);
+    const int64_t held = std::clamp<int64_t>(room(device).n / layers_in_room / work.largest, 0, slices);
     out.push_back(static_cast<int>(held));
   }
   return out;
@@ -144,22 +124,20 @@ SliceSplit::Counts SliceSplit::balance(const std::vector<DeviceId>& devices, con
 }
 
 SliceSplit::Counts SliceSplit::fill(const std::vector<DeviceId>& devices, const Counts& most, const LaneClock& clock,
-                                    int layer, const LayerWork& work) {
+                                    const LayerWork& work) {
   std::vector<int> usable;
   std::vector<Duration> input;
   for (const DeviceId device : devices) {
     usable.push_back(slice_count(work.usable(view_.platform, {device, work.slices})));
     input.push_back(clock.input_at(device));
   }
-  const int64_t each = largest_slice(view_.shape, layer, work);
-  const Bits bits = common_bits(work);
   return one_by_one(most, slice_count(work.slices), [&](size_t i, int k) {
-    const Halves& of = halves(devices[i], bits);
+    const Halves& of = halves(devices[i], work.common);
     const int missing = std::max(0, k - usable[i]);
     Duration weights;
     if (missing > 0)
-      weights =
-          clock.storage_free() + costs_.load(bits, missing, missing * each) + take_over(devices[i], missing, missing * each);
+      weights = clock.storage_free() + costs_.load(work.common, missing, missing * work.largest) +
+                take_over(devices[i], missing, missing * work.largest);
     return std::max(input[i], weights) + of.attention[k] + of.ffn[k];
   });
 }

@@ -10,11 +10,6 @@
 
 namespace tessera {
 
-// The bitwidth that most slices of a layer have: stands for all where counts are chosen.
-Bits common_bits(const LayerWork& work);
-// Bytes of its largest slice; at least 1.
-int64_t largest_slice(const ModelShape& shape, int layer, const LayerWork& work);
-
 // Lives as long as one decision, on its thread.
 class SliceSplit {
  public:
@@ -29,13 +24,12 @@ class SliceSplit {
   // `most` each; empty where that is too few.
   Counts balance(const std::vector<DeviceId>& devices, const Counts& most, int slices, Bits bits);
   // Slice by slice, each to where the part then completes first: lanes, transfers and loads as they stand.
-  Counts fill(const std::vector<DeviceId>& devices, const Counts& most, const LaneClock& clock, int layer,
-              const LayerWork& work);
+  Counts fill(const std::vector<DeviceId>& devices, const Counts& most, const LaneClock& clock, const LayerWork& work);
   // Both halves end where their slowest part does.
   Duration slowest(const std::vector<DeviceId>& devices, const Counts& counts, Bits bits);
   // How many of the layer's slices each device's own memory holds beside a request's activations, if it is to hold so many
   // layers at once. The host's memory is for the replay.
-  Counts limits(const std::vector<DeviceId>& devices, int layer, const LayerWork& work, int layers_in_room);
+  Counts limits(const std::vector<DeviceId>& devices, const LayerWork& work, int layers_in_room);
   const Halves& halves(DeviceId device, Bits bits);
   // Coded slices on their way into a device's buffers, after their load: nothing where they are loaded straight there.
   Duration take_over(DeviceId device, int slices, int64_t bytes);
