@@ -58,7 +58,7 @@ Status StoreSession::execute_bound(const RequestOptions& options, const Input& i
 // One run of the answer's plan; its report tells what failed. An error where nothing can be told.
 Status StoreSession::attempt(const RequestOptions& options, RequestBinder& binder, const Loss& loss, Attempt& run,
                              Answer& answer) {
-  if (const Status ready = binder.prepare(); !ready.ok()) {
+  if (Status ready = binder.prepare(); !ready.ok()) {
     const std::optional<DeviceId> device = binder.refused_by();
     if (!device) return ready;
     answer.report = never_started(run.graph(), *device, ready.error());

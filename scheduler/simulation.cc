@@ -2,6 +2,7 @@
 #include "scheduler/simulation.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "framework/cost_model_learned.h"
 #include "scheduler/calibrate_parts.h"
@@ -11,9 +12,7 @@ namespace {
 
 constexpr double kMostContention = 8;  // a factor beyond it was no contention, but an interruption
 
-int64_t ppm(double factor) {
-  return static_cast<int64_t>(std::clamp(factor, 1.0, kMostContention) * static_cast<double>(kPpm) + 0.5);
-}
+int64_t ppm(double factor) { return std::llround(std::clamp(factor, 1.0, kMostContention) * static_cast<double>(kPpm)); }
 
 // Each window's ratios over its median, which the cost model's mean has in it already. That median is of tasks that ran
 // beside others and of tasks that did not: where it is more than such tasks take alone in requests (`alone`; else by at most

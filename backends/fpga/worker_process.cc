@@ -20,8 +20,6 @@
 
 #include "backends/fpga/worker/guard.h"
 
-extern char** environ;
-
 namespace tessera::fpga {
 namespace {
 

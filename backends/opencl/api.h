@@ -20,7 +20,7 @@
 namespace tessera::opencl {
 
 struct Api {
-#define TESSERA_OPENCL_MEMBER(name) decltype(&::name) name = nullptr;
+#define TESSERA_OPENCL_MEMBER(name) decltype(&::name) name = nullptr;  // NOLINT(bugprone-macro-parentheses): declares it
   TESSERA_OPENCL_FUNCTIONS(TESSERA_OPENCL_MEMBER)
 #undef TESSERA_OPENCL_MEMBER
 };

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <filesystem>
 #include <sstream>
+#include <system_error>
 
 #include <dlfcn.h>
 #include <poll.h>
@@ -162,11 +163,11 @@ std::string drivers_listed() {
 // "" where the loader and its drivers can be opened, else why not.
 std::string probe(const char* library, Duration patience) {
   int ends[2];
-  if (pipe(ends) != 0) return std::string("cannot probe OpenCL: no pipe: ") + std::strerror(errno);
+  if (pipe(ends) != 0) return "cannot probe OpenCL: no pipe: " + std::generic_category().message(errno);
   const pid_t child = fork();
   if (child < 0) {
     close(ends[0]), close(ends[1]);
-    return std::string("cannot probe OpenCL: no child process: ") + std::strerror(errno);
+    return "cannot probe OpenCL: no child process: " + std::generic_category().message(errno);
   }
   if (child == 0) {
     close(ends[0]);
@@ -182,8 +183,9 @@ std::string probe(const char* library, Duration patience) {
   const std::string remedy = "; remove or repair " + drivers_listed();
   if (!ended) return "OpenCL does not answer within " + to_string(patience) + remedy;
   if (WIFSIGNALED(status)) {
-    return "an OpenCL driver crashes when it is loaded (signal " + std::to_string(WTERMSIG(status)) + ", " +
-           strsignal(WTERMSIG(status)) + ")" + remedy;
+    const char* const words = ::sigdescr_np(WTERMSIG(status));
+    return "an OpenCL driver crashes when it is loaded (signal " + std::to_string(WTERMSIG(status)) +
+           (words != nullptr ? ", " + std::string(words) : "") + ")" + remedy;
   }
   if (text.empty()) return "an OpenCL driver ends the process when it is loaded" + remedy;
   return text[0] == '\0' ? "" : text;

@@ -29,7 +29,7 @@ class Trial {
  public:
   Trial(Device& device, const ModelShape& shape, int tokens) : device_(device), shape_(shape), starts_{0, tokens} {
     shard_bytes_ = zero_shard_bytes(shape);
-    values_.resize(static_cast<size_t>(shape.hidden + shape.ffn));
+    values_.resize(static_cast<size_t>(shape.hidden) + static_cast<size_t>(shape.ffn));
     const float* v = values_.data();
     residents_ = {0, v, v, v, v, v, v, v, v, v, v};
     operands_.shape = &shape_;

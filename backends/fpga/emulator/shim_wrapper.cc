@@ -58,6 +58,7 @@ struct Tables {
   const char* names = nullptr;
 };
 
+// NOLINTBEGIN(performance-no-int-to-ptr): ELF keeps addresses as integers
 Tables tables_of(const dl_phdr_info& library, const Elf64_Phdr& header) {
   Tables t;
   for (auto* d = reinterpret_cast<const Elf64_Dyn*>(library.dlpi_addr + header.p_vaddr); d->d_tag != DT_NULL; ++d) {
@@ -92,6 +93,7 @@ int patch(const Elf64_Rela* entries, size_t bytes, const Tables& t, ElfW(Addr) b
   }
   return patched;
 }
+// NOLINTEND(performance-no-int-to-ptr)
 
 // Counts the slots replaced in the real shim. This file's own name matches too: patching itself would recurse for ever.
 int patch_shim(dl_phdr_info* library, size_t, void* count) {
